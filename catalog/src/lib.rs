@@ -1,0 +1,3 @@
+//! The tables, and the only way rows enter them.
+
+pub mod tables;
