@@ -9,9 +9,12 @@ mod events;
 mod schema;
 
 pub use builder::{GroupBuilder, RowsInGroup};
-pub use dead_letter::DeadLetterRow;
+pub use dead_letter::{DeadLetterRow, SourceRow};
 pub use events::{EventRow, GROUP_SLOTS, Promoted};
-pub use schema::{Binding, arrow_schema, iceberg_schema, partition_spec, present_schema};
+pub use schema::{
+    BINDING_PROPERTY, Binding, adopt_batch, arrow_schema, field_id, iceberg_schema, partition_spec, present_batch,
+    present_schema,
+};
 
 use serde::{Deserialize, Serialize};
 
