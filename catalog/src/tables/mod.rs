@@ -132,12 +132,14 @@ pub enum Bounds {
     Full,
     /// The first 16 characters, rounded outwards.
     Truncated,
-    /// None: the text is too long or too alike at its start to prune anything.
+    /// No bounds, but the number of nulls: the texts are too alike at their start to prune anything.
+    Nulls,
+    /// No statistics at all: documents.
     None,
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Column {
-    Column { name, kind: Kind::Text, required: false, bounds: Bounds::None, bloom: false, doc }
+    Column { name, kind: Kind::Text, required: false, bounds: Bounds::Nulls, bloom: false, doc }
 }
 
 const fn long(name: &'static str, doc: &'static str) -> Column {
@@ -155,6 +157,12 @@ const fn binary(name: &'static str, doc: &'static str) -> Column {
 impl Column {
     const fn required(mut self) -> Column {
         self.required = true;
+        self
+    }
+
+    /// A JSON document.
+    const fn document(mut self) -> Column {
+        self.bounds = Bounds::None;
         self
     }
 
