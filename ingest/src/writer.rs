@@ -1,0 +1,259 @@
+//! The one writer: waiting requests → rows → one frame and one sync → visible → acknowledged.
+//!
+//! Synchronous code on a thread of its own. Everything that waits shares the next sync (group commit).
+//! A failed write or sync ends the writer for good: whether the bytes are on the disk is then unknown,
+//! so nothing is acknowledged any more, and a restart finds out.
+
+mod batch;
+mod group;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use hogflare_catalog::tables::GroupBuilder;
+use hogflare_catalog::{Clock, Views, WriterId};
+use tokio::sync::oneshot;
+
+pub use batch::Batch;
+pub(crate) use group::row_too_large;
+
+use crate::admission::{Admission, BytesPermit, Health};
+use crate::dedup::{Dedup, Key};
+use crate::ingest::{Ack, AppendError};
+use crate::telemetry;
+use crate::wal::{Log, LogError, LogPositions};
+
+/// How often an idle writer looks after the log.
+const IDLE_STEP: Duration = Duration::from_millis(100);
+/// How long a writer that cannot go on waits before it looks whether it can.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One request, on its way to the log.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) batch: Box<dyn Batch>,
+    /// The dedup key of each event; 0 for none.
+    pub(crate) keys: Vec<Key>,
+    /// Rough bytes of its rows.
+    pub(crate) bytes: usize,
+    pub(crate) received_us: i64,
+    pub(crate) reply: oneshot::Sender<Result<Ack, AppendError>>,
+    /// Given back when the request is answered.
+    pub(crate) _permit: BytesPermit,
+}
+
+/// How large frames and rows may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameLimits {
+    /// A frame ends before it exceeds this, unless it holds one row.
+    pub(crate) frame_bytes: usize,
+    pub(crate) row_bytes_max: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Writer {
+    queue: Receiver<Request>,
+    admission: Arc<Admission>,
+    views: Arc<Views>,
+    clock: Arc<dyn Clock>,
+    log: Log,
+    positions: LogPositions,
+    dedup: Dedup,
+    builder: GroupBuilder,
+    limits: FrameLimits,
+    failed: bool,
+    last_gauges: Option<Instant>,
+}
+
+/// What the owner of the recovered parts hands over.
+#[derive(Debug)]
+pub(crate) struct WriterParts {
+    pub(crate) queue: Receiver<Request>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) log: Log,
+    pub(crate) positions: LogPositions,
+    pub(crate) dedup: Dedup,
+    pub(crate) writer_id: WriterId,
+    pub(crate) next: crate::wal::Positions,
+    pub(crate) limits: FrameLimits,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing waited.
+    Idle,
+    /// One group was answered.
+    Group { requests: usize, rows: u64 },
+    /// No handle is left, or the stop was asked for and nothing waits. All is durable.
+    Closed,
+    /// A write or sync failed, now or before. Waiting requests were answered with the failure.
+    Failed,
+}
+
+impl Writer {
+    pub(crate) fn new(parts: WriterParts) -> Writer {
+        let WriterParts { queue, admission, views, clock, log, positions, dedup, writer_id, next, limits } = parts;
+        let builder = GroupBuilder::new(writer_id, next);
+        let (failed, last_gauges) = (false, None);
+        Writer { queue, admission, views, clock, log, positions, dedup, builder, limits, failed, last_gauges }
+    }
+
+    /// Works until every [`crate::Ingest`] is dropped or the stop is asked for, and what waited is
+    /// answered. An error says why nothing is acknowledged any more; the process should then restart.
+    pub fn run(mut self) -> Result<(), String> {
+        loop {
+            match self.step(IDLE_STEP) {
+                Step::Idle | Step::Group { .. } => {}
+                Step::Closed => return Ok(()),
+                Step::Failed => return Err(self.failure()),
+            }
+        }
+    }
+
+    /// Waits for requests up to a time, writes one group, and looks after the log.
+    pub fn step(&mut self, wait: Duration) -> Step {
+        if self.failed {
+            self.refuse_waiting();
+            return Step::Failed;
+        }
+        match self.try_step(wait) {
+            Ok(step) => step,
+            Err(error) => {
+                let reason = error.chain();
+                tracing::error!(reason, "the log failed; nothing is acknowledged until a restart");
+                self.failed = true;
+                self.admission.set_health(Health::Failed(reason));
+                self.refuse_waiting();
+                Step::Failed
+            }
+        }
+    }
+
+    fn try_step(&mut self, wait: Duration) -> Result<Step, LogError> {
+        let requests = match self.take_waiting(wait) {
+            Ok(requests) => requests,
+            Err(RecvTimeoutError::Timeout) if self.admission.health() == Health::Stopping => return self.close(),
+            Err(RecvTimeoutError::Timeout) => {
+                self.look_after_log()?;
+                return Ok(Step::Idle);
+            }
+            Err(RecvTimeoutError::Disconnected) => return self.close(),
+        };
+        let count = requests.len();
+        let rows = self.write_group(requests)?;
+        self.look_after_log()?;
+        Ok(Step::Group { requests: count, rows })
+    }
+
+    /// The waiting requests, as long as their rows fit one frame; at least one.
+    fn take_waiting(&mut self, wait: Duration) -> Result<Vec<Request>, RecvTimeoutError> {
+        let first = match self.queue.try_recv() {
+            Ok(request) => request,
+            Err(_) => self.queue.recv_timeout(wait)?,
+        };
+        let mut bytes = first.bytes;
+        let mut requests = vec![first];
+        while bytes < self.limits.frame_bytes
+            && let Ok(request) = self.queue.try_recv()
+        {
+            bytes += request.bytes;
+            requests.push(request);
+        }
+        self.admission.queued.fetch_sub(requests.len(), Ordering::Relaxed);
+        Ok(requests)
+    }
+
+    /// Removes segments that are not needed, after bringing the keys of closed ones into their files,
+    /// and finds out whether a full log has room again.
+    fn look_after_log(&mut self) -> Result<(), LogError> {
+        if self.log.closed_end().is_some_and(|end| end > self.dedup.synced_through()) {
+            // All appended rows are synced here, and so are their keys' frames.
+            match self.dedup.write_through(self.log.end()) {
+                Err(LogError::Full(reason)) => tracing::warn!(reason, "cannot write dedup keys; the log must keep its segments"),
+                result => result?,
+            }
+        }
+        let removed = self.log.remove_released(&self.positions, self.dedup.synced_through())?;
+        if removed > 0 {
+            tracing::debug!(removed, "removed log segments");
+        }
+        if matches!(self.admission.health(), Health::LogFull(_)) {
+            self.ensure_room()?;
+        }
+        self.show_gauges();
+        Ok(())
+    }
+
+    /// Whether a frame can be written; if not, new requests are refused until it can.
+    fn ensure_room(&mut self) -> Result<bool, LogError> {
+        let was_full = || matches!(self.admission.health(), Health::LogFull(_));
+        match self.log.ensure_room(|| self.views.current().sealed_bytes()) {
+            Ok(()) => {
+                if was_full() {
+                    tracing::info!("the log has room again");
+                    self.admission.set_health(Health::Accepting);
+                }
+                Ok(true)
+            }
+            Err(error @ LogError::Full(_)) => {
+                let reason = error.to_string();
+                if !was_full() {
+                    tracing::error!(reason, "events are refused until there is room");
+                }
+                self.admission.set_health(Health::LogFull(reason));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn close(&mut self) -> Result<Step, LogError> {
+        self.log.close_segment()?;
+        match self.dedup.write_through(self.log.end()) {
+            // The frames are in the log, and the next start reads them again.
+            Err(LogError::Full(reason)) => tracing::warn!(reason, "cannot write dedup keys"),
+            result => result?,
+        }
+        Ok(Step::Closed)
+    }
+
+    fn refuse_waiting(&mut self) {
+        while let Ok(request) = self.queue.try_recv() {
+            self.admission.queued.fetch_sub(1, Ordering::Relaxed);
+            request.answer(Err(AppendError::Stopped));
+        }
+    }
+
+    fn failure(&self) -> String {
+        match self.admission.health() {
+            Health::Failed(reason) => reason,
+            health => unreachable!("the writer failed but is {health:?}"),
+        }
+    }
+
+    fn show_gauges(&mut self) {
+        if self.last_gauges.is_some_and(|last| last.elapsed() < GAUGE_INTERVAL) {
+            return;
+        }
+        self.last_gauges = Some(Instant::now());
+        metrics::gauge!(telemetry::WAL_BYTES).set(self.log.bytes() as f64);
+        metrics::gauge!(telemetry::DEDUP_AGE_SECONDS).set(self.dedup.age_seconds());
+        metrics::gauge!(telemetry::QUEUE_REQUESTS).set(self.admission.queued.load(Ordering::Relaxed) as f64);
+        metrics::gauge!(telemetry::REQUEST_BYTES).set(self.admission.request_bytes() as f64);
+    }
+}
+
+impl Request {
+    /// The client may be gone; then nobody hears it.
+    pub(crate) fn answer(self, answer: Result<Ack, AppendError>) {
+        drop(self.reply.send(answer));
+    }
+}
