@@ -16,7 +16,7 @@ use crate::dedup::{GENERATION_KEYS, Hash, Key};
 use crate::disk::Disk;
 use crate::telemetry;
 use crate::wal::{BODY_BYTES_MAX, FrameStall, LogError, LogPositions, Positions};
-use crate::writer::{Batch, FrameLimits, Request, Writer, row_too_large};
+use crate::writer::{Batch, Request, Writer, row_too_large};
 
 /// What a frame's body may hold beside rows: the metadata of four batches.
 const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
@@ -174,13 +174,12 @@ impl Ingest {
             queue: receiver,
             admission,
             views: parts.views,
-            clock: parts.clock,
             log,
             positions: ingest.positions.clone(),
             dedup,
             writer_id: settings.writer.clone(),
             next: recovered.next,
-            limits: FrameLimits { frame_bytes: settings.frame_bytes, row_bytes_max: settings.row_bytes_max },
+            frame_bytes: settings.frame_bytes,
         });
         Ok((ingest, writer, recovered))
     }

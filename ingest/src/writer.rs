@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use hogflare_catalog::tables::GroupBuilder;
-use hogflare_catalog::{Clock, Views, WriterId};
+use hogflare_catalog::{Views, WriterId};
 use tokio::sync::oneshot;
 
 pub use batch::Batch;
@@ -29,7 +29,6 @@ use crate::wal::{Log, LogError, LogPositions};
 
 /// How often an idle writer looks after the log.
 const IDLE_STEP: Duration = Duration::from_millis(100);
-/// How long a writer that cannot go on waits before it looks whether it can.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One request, on its way to the log.
@@ -46,26 +45,18 @@ pub(crate) struct Request {
     pub(crate) _permit: BytesPermit,
 }
 
-/// How large frames and rows may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FrameLimits {
-    /// A frame ends before it exceeds this, unless it holds one row.
-    pub(crate) frame_bytes: usize,
-    pub(crate) row_bytes_max: usize,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Writer {
     queue: Receiver<Request>,
     admission: Arc<Admission>,
     views: Arc<Views>,
-    clock: Arc<dyn Clock>,
     log: Log,
     positions: LogPositions,
     dedup: Dedup,
     builder: GroupBuilder,
-    limits: FrameLimits,
+    /// A frame ends before it exceeds this, unless it holds one row.
+    frame_bytes: usize,
     failed: bool,
     last_gauges: Option<Instant>,
 }
@@ -76,13 +67,12 @@ pub(crate) struct WriterParts {
     pub(crate) queue: Receiver<Request>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) views: Arc<Views>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) log: Log,
     pub(crate) positions: LogPositions,
     pub(crate) dedup: Dedup,
     pub(crate) writer_id: WriterId,
     pub(crate) next: crate::wal::Positions,
-    pub(crate) limits: FrameLimits,
+    pub(crate) frame_bytes: usize,
 }
 
 /// What a step did.
@@ -100,10 +90,10 @@ pub enum Step {
 
 impl Writer {
     pub(crate) fn new(parts: WriterParts) -> Writer {
-        let WriterParts { queue, admission, views, clock, log, positions, dedup, writer_id, next, limits } = parts;
+        let WriterParts { queue, admission, views, log, positions, dedup, writer_id, next, frame_bytes } = parts;
         let builder = GroupBuilder::new(writer_id, next);
         let (failed, last_gauges) = (false, None);
-        Writer { queue, admission, views, clock, log, positions, dedup, builder, limits, failed, last_gauges }
+        Writer { queue, admission, views, log, positions, dedup, builder, frame_bytes, failed, last_gauges }
     }
 
     /// Works until every [`crate::Ingest`] is dropped or the stop is asked for, and what waited is
@@ -161,7 +151,7 @@ impl Writer {
         };
         let mut bytes = first.bytes;
         let mut requests = vec![first];
-        while bytes < self.limits.frame_bytes
+        while bytes < self.frame_bytes
             && let Ok(request) = self.queue.try_recv()
         {
             bytes += request.bytes;

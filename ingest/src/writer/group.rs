@@ -2,8 +2,7 @@
 
 use arrow::array::{Array, RecordBatch};
 use hogflare_catalog::frame::Part;
-use hogflare_catalog::tables::EventRow;
-use hogflare_catalog::{Error, Slot, Table};
+use hogflare_catalog::{Slot, Table};
 
 use super::batch::{dead_letter_bytes, event_bytes};
 use super::{Batch, Request, Writer};
@@ -100,7 +99,7 @@ impl Writer {
     /// Ends the open frame if the row would make it too large, and makes sure that the log can take the
     /// next one before its first row gets a position: so no position is given that is not logged.
     fn make_room(&mut self, group: &mut Group, row_bytes: usize) -> Refusable<()> {
-        if group.frame_bytes > 0 && group.frame_bytes + row_bytes > self.limits.frame_bytes {
+        if group.frame_bytes > 0 && group.frame_bytes + row_bytes > self.frame_bytes {
             self.end_frame(group)?;
         }
         if group.frame_bytes == 0 && !self.ensure_room()? {
