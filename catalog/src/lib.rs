@@ -1,10 +1,12 @@
 //! The tables, and the only way rows enter them.
 
 pub mod cache;
+mod cleanup;
 pub mod clock;
 mod commit;
 mod decide;
 mod encode;
+pub mod embedded;
 pub mod error;
 pub mod folder;
 pub mod frame;

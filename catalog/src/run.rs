@@ -145,7 +145,7 @@ impl Lake {
 }
 
 /// Waits, and says whether it is time to stop.
-async fn stopped(stop: &mut watch::Receiver<bool>, wait: Duration) -> bool {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>, wait: Duration) -> bool {
     let told = stop.wait_for(|stop| *stop);
     tokio::time::timeout(wait, told).await.is_ok()
 }
