@@ -2,16 +2,21 @@
 //!
 //! `cargo bench -p hogflare-ingest --bench append [-- seconds]`. Nothing is asserted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hogflare_catalog::tables::{EventRow, Promoted, SLOTS};
+use hogflare_catalog::tables::{EventRow, Promoted, SLOTS, TABLES};
 use hogflare_catalog::{Slot, SystemClock, Table, Views, WriterId};
 use hogflare_ingest::disk::{Durability, RealDisk};
 use hogflare_ingest::{Ack, Batch, Ingest, IngestParts, IngestSettings, Replay};
+use tokio::runtime::Builder;
 use uuid::Uuid;
+
+/// Events stored between two restarts while the dedup window is filled.
+const WARM_STEP: usize = 1_000_000;
 
 /// Browser events of about 750 bytes, as in the recorded requests.
 #[derive(Debug)]
@@ -22,7 +27,8 @@ struct Events {
 
 impl Events {
     fn new(count: usize, first: u64, properties: &Arc<Vec<String>>) -> Events {
-        let uuid = |index: usize| Uuid::from_u128((u128::from(first) + index as u128) | (7 << 76) | (2 << 62)).to_string();
+        let uuid =
+            |index: usize| Uuid::from_u128((u128::from(first) + index as u128) | (7 << 76) | (2 << 62)).to_string();
         Events { uuids: (0..count).map(uuid).collect(), properties: Arc::clone(properties) }
     }
 }
@@ -104,37 +110,59 @@ fn main() {
         Run { batch: 1, clients: 1, warm: 0 },
     ] {
         let folder = root.join(format!("hogflare-bench-{}", Uuid::new_v4()));
-        measure(&run, folder.clone(), Duration::from_secs(seconds));
+        measure(&run, &folder, Duration::from_secs(seconds));
         std::fs::remove_dir_all(&folder).expect("the folder of the run is removed");
     }
 }
 
-fn measure(run: &Run, folder: PathBuf, duration: Duration) {
-    let id = WriterId::new(Uuid::from_u128(1 << 90));
-    let views = Arc::new(Views::new(id.clone()));
-    let mut settings = IngestSettings::new(folder, id, [5; 16]);
-    settings.admission.tail_bytes_max = u64::MAX;
-    settings.dedup_generation_keys = 1 << 20;
-    let parts = IngestParts {
-        disk: Arc::new(RealDisk::new(Durability::Fsync)),
-        views: Arc::clone(&views),
-        clock: Arc::new(SystemClock),
-    };
-    let (ingest, writer, _) = Ingest::open(settings, parts, Replay::of_everything()).expect("opens");
-    let writer_cpu = Arc::new(AtomicU64::new(0));
-    let cpu = Arc::clone(&writer_cpu);
-    let thread = std::thread::spawn(move || {
-        let result = writer.run();
-        cpu.store(thread_cpu_ns(), Ordering::Relaxed);
-        result
-    });
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("a runtime");
-    let (events, mut latencies) = runtime.block_on(clients(run, &ingest, &views, duration));
-    ingest.stop();
-    thread.join().expect("no panic").expect("no failure");
+struct Server {
+    ingest: Ingest,
+    writer: JoinHandle<u64>,
+}
+
+impl Server {
+    /// Rows up to the covered ones are not loaded.
+    fn open(folder: &Path, covered: [[u64; TABLES]; SLOTS]) -> Server {
+        let id = WriterId::new(Uuid::from_u128(1 << 90));
+        let views = Arc::new(Views::new(id.clone()));
+        let mut settings = IngestSettings::new(folder.to_owned(), id, [5; 16]);
+        settings.admission.tail_bytes_max = u64::MAX;
+        let disk = Arc::new(RealDisk::new(Durability::Fsync));
+        let parts = IngestParts { disk, views, clock: Arc::new(SystemClock) };
+        let replay = Replay { covered, ..Replay::of_everything() };
+        let (ingest, writer, _) = Ingest::open(settings, parts, replay).expect("opens");
+        let writer = std::thread::spawn(move || {
+            writer.run().expect("no failure");
+            thread_cpu_ns()
+        });
+        Server { ingest, writer }
+    }
+
+    /// Processor time of the writer's thread, in nanoseconds.
+    fn stop(self) -> u64 {
+        self.ingest.stop();
+        self.writer.join().expect("no panic")
+    }
+
+    fn durable(&self) -> [[u64; TABLES]; SLOTS] {
+        Slot::ALL.map(|slot| Table::ALL.map(|table| self.ingest.positions().durable_position(slot, table)))
+    }
+}
+
+fn measure(run: &Run, folder: &Path, duration: Duration) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let mut covered = [[0; TABLES]; SLOTS];
+    for first in (0..run.warm).step_by(WARM_STEP) {
+        let server = Server::open(folder, covered);
+        runtime.block_on(warm(&server.ingest, first));
+        covered = server.durable();
+        server.stop();
+    }
+    let server = Server::open(folder, covered);
+    let (events, mut latencies) = runtime.block_on(clients(run, &server.ingest, duration));
+    let writer_us = server.stop() as f64 / 1e3 / events as f64;
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    let writer_us = writer_cpu.load(Ordering::Relaxed) as f64 / 1e3 / events as f64;
     let rate = events as f64 / duration.as_secs_f64();
     let requests = latencies.len() as f64 / duration.as_secs_f64();
     println!(
@@ -147,10 +175,19 @@ fn measure(run: &Run, folder: PathBuf, duration: Duration) {
     );
 }
 
-async fn clients(run: &Run, ingest: &Ingest, views: &Views, duration: Duration) -> (u64, Vec<Duration>) {
+/// Fills the dedup window with small events.
+async fn warm(ingest: &Ingest, first: u64) {
+    let properties = Arc::new(vec!["{}".to_owned()]);
+    for number in (first..first + WARM_STEP as u64).step_by(1_000) {
+        let permit = ingest.reserve(1_000).expect("room");
+        ingest.append(Box::new(Events::new(1_000, number, &properties)), permit).await.expect("stored");
+        release(ingest);
+    }
+}
+
+async fn clients(run: &Run, ingest: &Ingest, duration: Duration) -> (u64, Vec<Duration>) {
     let properties = properties();
-    let first = AtomicU64::new(0);
-    warm(run.warm, ingest, views, &first, &properties).await;
+    let first = AtomicU64::new(run.warm);
     let until = Instant::now() + duration;
     let one = || async {
         let mut latencies = Vec::new();
@@ -172,23 +209,12 @@ async fn clients(run: &Run, ingest: &Ingest, views: &Views, duration: Duration) 
     (events, results.into_iter().flat_map(|(_, latencies)| latencies).collect())
 }
 
-async fn warm(keys: u64, ingest: &Ingest, views: &Views, first: &AtomicU64, properties: &Arc<Vec<String>>) {
-    let _ = views;
-    while first.load(Ordering::Relaxed) < keys {
-        let number = first.fetch_add(1_000, Ordering::Relaxed);
-        let permit = ingest.reserve(1_000).expect("room");
-        ingest.append(Box::new(Events::new(1_000, number, properties)), permit).await.expect("stored");
-        release(ingest);
-    }
-}
-
 /// As if a commit followed each acknowledgement, so that the log does not grow.
 fn release(ingest: &Ingest) {
     for slot in Slot::ALL {
         let durable = ingest.positions().durable_position(slot, Table::Events);
         ingest.positions().release_through(slot, Table::Events, durable);
     }
-    const { assert!(SLOTS == 2) };
 }
 
 /// Polls all futures on this task, so that the clients cost little themselves.

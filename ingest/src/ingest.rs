@@ -16,7 +16,7 @@ use crate::dedup::{GENERATION_KEYS, Hash, Key};
 use crate::disk::Disk;
 use crate::telemetry;
 use crate::wal::{BODY_BYTES_MAX, FrameStall, LogError, LogPositions, Positions};
-use crate::writer::{Batch, Request, Writer, row_too_large};
+use crate::writer::{Batch, Request, Writer, WriterParts, dead_letter_bytes, event_bytes};
 
 /// What a frame's body may hold beside rows: the metadata of four batches.
 const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
@@ -130,6 +130,7 @@ pub enum AppendError {
     /// Some of the rows may be stored all the same; a retry finds them as repeats.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// Nothing was stored. Dead letters are counted behind the events.
     #[error("row {index} takes {bytes} bytes, more than {limit_bytes}")]
     RowTooLarge { index: usize, bytes: usize, limit_bytes: usize },
     /// The writer ended before it could say whether the rows are durable.
@@ -170,7 +171,7 @@ impl Ingest {
         };
         let recovery = recovery::Recovery { settings: &settings, parts: &parts, hash: &ingest.hash, replay };
         let (log, dedup, recovered) = recovery.run(&ingest.positions)?;
-        let writer = Writer::new(crate::writer::WriterParts {
+        let writer = Writer::new(WriterParts {
             queue: receiver,
             admission,
             views: parts.views,
@@ -192,9 +193,6 @@ impl Ingest {
     /// Stores the rows of a request. When it returns `Ok`, they survive a power failure, queries see
     /// them, and each will be in its table exactly once.
     pub async fn append(&self, batch: Box<dyn Batch>, permit: BytesPermit) -> Result<Ack, AppendError> {
-        if let Some((index, bytes)) = row_too_large(batch.as_ref(), self.row_bytes_max) {
-            return Err(AppendError::RowTooLarge { index, bytes, limit_bytes: self.row_bytes_max });
-        }
         let events = batch.events() as u64;
         let answer = self.enqueue(batch, permit).inspect_err(|_| {
             metrics::counter!(telemetry::EVENTS, "outcome" => "overloaded").increment(events);
@@ -202,20 +200,15 @@ impl Ingest {
         answer.await.unwrap_or(Err(AppendError::Stopped))
     }
 
-    /// Hashing happens here, in parallel, and not in the writer.
-    fn enqueue(
+    /// Looks at every row and hands the request to the writer.
+    pub(crate) fn enqueue(
         &self,
         batch: Box<dyn Batch>,
         permit: BytesPermit,
-    ) -> Result<oneshot::Receiver<Result<Ack, AppendError>>, Overloaded> {
+    ) -> Result<oneshot::Receiver<Result<Ack, AppendError>>, AppendError> {
         self.admission.check()?;
-        let key = |index: usize| -> Key {
-            let own = batch.has_own_uuid(index).then(|| batch.event(index));
-            own.and_then(|row| self.hash.of_row(&row)).unwrap_or(0)
-        };
-        let keys = (0..batch.events()).map(key).collect();
+        let (keys, bytes) = self.examine(batch.as_ref())?;
         let (reply, answer) = oneshot::channel();
-        let bytes = permit.bytes();
         let received_us = self.clock.now_us();
         self.admission.queued.fetch_add(1, Ordering::Relaxed);
         let sent = self.queue.try_send(Request { batch, keys, bytes, received_us, reply, _permit: permit });
@@ -227,6 +220,28 @@ impl Ingest {
             }
         })?;
         Ok(answer)
+    }
+
+    /// The dedup key of each event, and the bytes of all rows. Done here, in parallel, and not in the
+    /// writer.
+    fn examine(&self, batch: &dyn Batch) -> Result<(Vec<Key>, usize), AppendError> {
+        let limit_bytes = self.row_bytes_max;
+        let check = |index: usize, bytes: usize| match bytes {
+            bytes if bytes > limit_bytes => Err(AppendError::RowTooLarge { index, bytes, limit_bytes }),
+            bytes => Ok(bytes),
+        };
+        let mut keys = Vec::with_capacity(batch.events());
+        let mut sum = 0;
+        for index in 0..batch.events() {
+            let row = batch.event(index);
+            sum += check(index, event_bytes(&row))?;
+            let key = if batch.has_own_uuid(index) { self.hash.of_row(&row) } else { None };
+            keys.push(key.unwrap_or(0));
+        }
+        for index in 0..batch.dead_letters() {
+            sum += check(batch.events() + index, dead_letter_bytes(&batch.dead_letter(index)))?;
+        }
+        Ok((keys, sum))
     }
 
     /// Refuses new requests. The writer answers those that wait and ends.

@@ -1,4 +1,3 @@
-
 pub mod admission;
 mod dedup;
 pub mod disk;

@@ -19,7 +19,7 @@ use hogflare_catalog::{Views, WriterId};
 use tokio::sync::oneshot;
 
 pub use batch::Batch;
-pub(crate) use group::row_too_large;
+pub(crate) use batch::{dead_letter_bytes, event_bytes};
 
 use crate::admission::{Admission, BytesPermit, Health};
 use crate::dedup::{Dedup, Key};
@@ -37,7 +37,7 @@ pub(crate) struct Request {
     pub(crate) batch: Box<dyn Batch>,
     /// The dedup key of each event; 0 for none.
     pub(crate) keys: Vec<Key>,
-    /// Rough bytes of its rows.
+    /// Bytes of its rows.
     pub(crate) bytes: usize,
     pub(crate) received_us: i64,
     pub(crate) reply: oneshot::Sender<Result<Ack, AppendError>>,
@@ -58,6 +58,8 @@ pub struct Writer {
     /// A frame ends before it exceeds this, unless it holds one row.
     frame_bytes: usize,
     failed: bool,
+    /// Dedup keys could not be written for want of space, and that was said.
+    keys_delayed: bool,
     last_gauges: Option<Instant>,
 }
 
@@ -92,8 +94,19 @@ impl Writer {
     pub(crate) fn new(parts: WriterParts) -> Writer {
         let WriterParts { queue, admission, views, log, positions, dedup, writer_id, next, frame_bytes } = parts;
         let builder = GroupBuilder::new(writer_id, next);
-        let (failed, last_gauges) = (false, None);
-        Writer { queue, admission, views, log, positions, dedup, builder, frame_bytes, failed, last_gauges }
+        Writer {
+            queue,
+            admission,
+            views,
+            log,
+            positions,
+            dedup,
+            builder,
+            frame_bytes,
+            failed: false,
+            keys_delayed: false,
+            last_gauges: None,
+        }
     }
 
     /// Works until every [`crate::Ingest`] is dropped or the stop is asked for, and what waited is
@@ -165,11 +178,7 @@ impl Writer {
     /// and finds out whether a full log has room again.
     fn look_after_log(&mut self) -> Result<(), LogError> {
         if self.log.closed_end().is_some_and(|end| end > self.dedup.synced_through()) {
-            // All appended rows are synced here, and so are their keys' frames.
-            match self.dedup.write_through(self.log.end()) {
-                Err(LogError::Full(reason)) => tracing::warn!(reason, "cannot write dedup keys; the log must keep its segments"),
-                result => result?,
-            }
+            self.write_keys()?;
         }
         let removed = self.log.remove_released(&self.positions, self.dedup.synced_through())?;
         if removed > 0 {
@@ -205,13 +214,26 @@ impl Writer {
         }
     }
 
+    /// Between groups everything that is appended is synced, and so are the frames of all keys. Without
+    /// room for the keys the log keeps its segments.
+    fn write_keys(&mut self) -> Result<(), LogError> {
+        match self.dedup.write_through(self.log.end()) {
+            Err(LogError::Full(reason)) => {
+                if !std::mem::replace(&mut self.keys_delayed, true) {
+                    tracing::warn!(reason, "cannot write dedup keys; the log must keep its segments");
+                }
+                Ok(())
+            }
+            written => {
+                self.keys_delayed = false;
+                written
+            }
+        }
+    }
+
     fn close(&mut self) -> Result<Step, LogError> {
         self.log.close_segment()?;
-        match self.dedup.write_through(self.log.end()) {
-            // The frames are in the log, and the next start reads them again.
-            Err(LogError::Full(reason)) => tracing::warn!(reason, "cannot write dedup keys"),
-            result => result?,
-        }
+        self.write_keys()?;
         Ok(Step::Closed)
     }
 
@@ -238,6 +260,17 @@ impl Writer {
         metrics::gauge!(telemetry::DEDUP_AGE_SECONDS).set(self.dedup.age_seconds());
         metrics::gauge!(telemetry::QUEUE_REQUESTS).set(self.admission.queued.load(Ordering::Relaxed) as f64);
         metrics::gauge!(telemetry::REQUEST_BYTES).set(self.admission.request_bytes() as f64);
+    }
+}
+
+/// Nobody waits for a writer that is gone, whatever the reason.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let health = match std::thread::panicking() {
+            true => Health::Failed("the writer stopped at a broken invariant; see the log above".to_owned()),
+            false => Health::Stopping,
+        };
+        self.admission.set_health(health);
     }
 }
 

@@ -130,8 +130,9 @@ fn a_full_disk_delays_the_keys() {
     let disk = ModelDisk::default();
     let mut dedup = open(&disk);
     insert(&mut dedup, Slot::Main, 1..25);
-    disk.set_faults(Faults { capacity_bytes: Some(0), ..Faults::default() });
-    disk.create(Path::new("/ballast"), 0).map(drop).expect("nothing is free and nothing is needed");
+    disk.create(Path::new("/ballast"), 100).map(drop).expect("created");
+    disk.set_faults(Faults { capacity_bytes: Some(10), ..Faults::default() });
+    assert!(matches!(dedup.write_through(100), Err(LogError::Full(_))));
     disk.set_faults(Faults { fail_write: true, ..Faults::default() });
     assert!(matches!(dedup.write_through(100), Err(LogError::Io { .. })));
     assert_eq!(dedup.synced_through(), 0);

@@ -123,8 +123,12 @@ impl Window {
 pub(super) fn load(disk: &dyn Disk, folder: &Path, slot: Slot, check: u64, limit: u64) -> Result<Window, LogError> {
     let place = Place { disk, folder, check };
     let names = disk.list(folder).map_err(LogError::io("list", folder))?;
-    let mut numbers: Vec<u64> =
-        names.iter().filter_map(|name| parse_name(name)).filter(|(of, _)| *of == slot).map(|(_, number)| number).collect();
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| parse_name(name))
+        .filter(|(of, _)| *of == slot)
+        .map(|(_, number)| number)
+        .collect();
     numbers.sort_unstable();
     let outdated = numbers.len().saturating_sub(GENERATIONS);
     let mut window = Window { outdated: numbers.drain(..outdated).collect(), ..Window::default() };

@@ -261,7 +261,10 @@ impl DiskFile for ModelFile {
             return Err(io::Error::other("write failed"));
         }
         // The write during which the power fails may still reach the disk.
-        state.change_file(self.id, Change::Write(usize::try_from(offset).expect("test files are small"), bytes.to_vec()));
+        state.change_file(
+            self.id,
+            Change::Write(usize::try_from(offset).expect("test files are small"), bytes.to_vec()),
+        );
         powered
     }
 

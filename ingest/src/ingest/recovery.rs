@@ -36,9 +36,11 @@ impl Recovery<'_> {
         };
         let mut dedup = Dedup::open(Arc::clone(disk), Arc::clone(clock), dedup_settings, log_end)?;
         // Without a log, offsets go on behind those that the keys' files name.
-        let end = log_end.unwrap_or_else(|| Slot::ALL.into_iter().map(|slot| dedup.written_through(slot)).max().unwrap_or(0));
+        let end =
+            log_end.unwrap_or_else(|| Slot::ALL.into_iter().map(|slot| dedup.written_through(slot)).max().unwrap_or(0));
 
-        let mut recovered = Recovered { segments: found.segments.len(), cut_bytes: found.cut_bytes, ..Recovered::default() };
+        let mut recovered =
+            Recovered { segments: found.segments.len(), cut_bytes: found.cut_bytes, ..Recovered::default() };
         let mut seen = Seen { last: [[None; TABLES]; SLOTS], group: 0 };
         let mut closed = VecDeque::with_capacity(found.segments.len());
         for segment in found.segments {

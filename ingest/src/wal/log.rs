@@ -9,7 +9,9 @@ use crc32c::crc32c;
 use hogflare_catalog::tables::TABLES;
 use hogflare_catalog::{Clock, frame};
 
-use super::segment::{ALIGNMENT, BODY_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::segment::{
+    ALIGNMENT, BODY_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use super::{LogError, LogPositions, Positions};
 use crate::disk::{Disk, DiskFile, Durability, is_full};
 use crate::telemetry;
@@ -112,7 +114,11 @@ impl Log {
     /// counted against the budget too.
     pub(crate) fn ensure_room(&mut self, other_bytes: impl FnOnce() -> u64) -> Result<(), LogError> {
         let used = |open: &OpenSegment| self.end - open.header.start_offset;
-        if self.open.as_ref().is_some_and(|open| used(open) + self.settings.frame_room_bytes <= self.settings.segment_bytes) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| used(open) + self.settings.frame_room_bytes <= self.settings.segment_bytes)
+        {
             return Ok(());
         }
         self.close_segment()?;
@@ -247,7 +253,8 @@ impl Log {
         })?;
         self.end += SEGMENT_HEADER_BYTES as u64;
         self.durable = self.end;
-        self.open = Some(OpenSegment { file, path, header, has_schema: Default::default(), last: Positions::default() });
+        self.open =
+            Some(OpenSegment { file, path, header, has_schema: Default::default(), last: Positions::default() });
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn replay(
     let mut at = SEGMENT_HEADER_BYTES;
     while header.start_offset + (at as u64) < end {
         let Some((frame, body)) = read_frame(&header, &bytes, at) else {
-            return Err(LogError::corrupt(&path, at as u64, "a frame that was durable is not intact any more"));
+            return Err(LogError::corrupt(&path, at as u64, missing(&bytes[at.min(bytes.len())..], end)));
         };
         at = usize::try_from(frame.end() - header.start_offset).expect("segments fit memory");
         match frame.kind {
@@ -52,4 +52,11 @@ pub(crate) fn replay(
         return Err(LogError::corrupt(&path, at as u64, format!("the next segment starts at offset {end}")));
     }
     Ok(ClosedSegment { path, start: header.start_offset, end, last })
+}
+
+fn missing(rest: &[u8], end: u64) -> String {
+    match rest.iter().all(|byte| *byte == 0) {
+        true => format!("the log goes on at offset {end}; what was before it is missing, perhaps a whole segment"),
+        false => "a frame that was durable is not intact any more".to_owned(),
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hogflare_catalog::tables::{SLOTS, TABLES};
-use hogflare_catalog::{Slot, Table};
+use hogflare_catalog::{PositionLog, Slot, Table};
 
 use super::Positions;
 
@@ -46,6 +46,12 @@ impl LogPositions {
 
     fn marks(&self, slot: Slot, table: Table) -> &Marks {
         &self.marks[slot.index()][table.index()]
+    }
+}
+
+impl PositionLog for LogPositions {
+    fn release_through(&self, slot: Slot, table: Table, position: u64) {
+        LogPositions::release_through(self, slot, table, position);
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use hogflare_catalog::Slot;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow};
 
-/// The rows of one request. The writer asks for each row at most twice, in order; text is copied once,
-/// into the log.
+/// The rows of one request. Each row is asked for twice: to be measured, and by the writer, in order.
+/// Text is copied once, into the log.
 pub trait Batch: Debug + Send {
     /// Number of event rows.
     fn events(&self) -> usize;
@@ -34,7 +34,7 @@ pub trait Batch: Debug + Send {
 const FIXED_BYTES: usize = 320;
 
 /// At least the bytes that the row takes in a frame.
-pub(super) fn event_bytes(row: &EventRow<'_>) -> usize {
+pub(crate) fn event_bytes(row: &EventRow<'_>) -> usize {
     let promoted = &row.promoted;
     let required = [row.uuid, row.event, row.distinct_id, row.properties, row.api_key];
     let optional = [
@@ -75,7 +75,7 @@ pub(super) fn event_bytes(row: &EventRow<'_>) -> usize {
 }
 
 /// At least the bytes that the row takes in a frame.
-pub(super) fn dead_letter_bytes(row: &DeadLetterRow<'_>) -> usize {
+pub(crate) fn dead_letter_bytes(row: &DeadLetterRow<'_>) -> usize {
     let required = [row.uuid, row.path, row.reason];
     let optional = [row.api_key, row.detail, row.event, row.distinct_id, row.event_uuid, row.lib];
     let source = row.source.map_or(0, |source| source.table.len() + source.writer.len());

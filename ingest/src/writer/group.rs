@@ -5,7 +5,7 @@ use hogflare_catalog::frame::Part;
 use hogflare_catalog::{Slot, Table};
 
 use super::batch::{dead_letter_bytes, event_bytes};
-use super::{Batch, Request, Writer};
+use super::{Request, Writer};
 use crate::admission::OverloadReason;
 use crate::ingest::{Ack, AppendError};
 use crate::telemetry;
@@ -144,13 +144,6 @@ fn shrink(part: &mut Part) {
     let (schema, mut columns, _) = batch.into_parts();
     columns.iter_mut().for_each(|column| column.shrink_to_fit());
     part.batch = RecordBatch::try_new(schema, columns).expect("the same columns as before");
-}
-
-/// The first row that is larger than a frame may hold: its index and its size.
-pub(crate) fn row_too_large(batch: &dyn Batch, limit_bytes: usize) -> Option<(usize, usize)> {
-    let events = (0..batch.events()).map(|index| event_bytes(&batch.event(index)));
-    let letters = (0..batch.dead_letters()).map(|index| dead_letter_bytes(&batch.dead_letter(index)));
-    events.chain(letters).enumerate().find(|(_, bytes)| *bytes > limit_bytes)
 }
 
 fn count(answers: &[Result<Ack, AppendError>]) {

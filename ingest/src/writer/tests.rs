@@ -52,6 +52,8 @@ pub(crate) struct TestEvent {
 pub(crate) struct TestBatch {
     pub(crate) events: Vec<TestEvent>,
     pub(crate) dead_letters: usize,
+    /// Bytes of each dead letter.
+    pub(crate) raw: Vec<u8>,
 }
 
 impl TestBatch {
@@ -63,7 +65,7 @@ impl TestBatch {
             own_uuid: true,
             properties: format!(r#"{{"number":{number}}}"#),
         });
-        TestBatch { events: events.collect(), dead_letters: 0 }
+        TestBatch { events: events.collect(), ..TestBatch::default() }
     }
 }
 
@@ -97,7 +99,13 @@ impl Batch for TestBatch {
     }
 
     fn dead_letter(&self, _index: usize) -> DeadLetterRow<'_> {
-        DeadLetterRow { uuid: "u", path: "/batch", reason: "missing_event", raw: Some(b"raw"), ..DeadLetterRow::default() }
+        DeadLetterRow {
+            uuid: "u",
+            path: "/batch",
+            reason: "missing_event",
+            raw: Some(&self.raw),
+            ..DeadLetterRow::default()
+        }
     }
 }
 
@@ -133,7 +141,7 @@ impl Bench {
     /// Puts a request into the queue.
     pub(crate) fn send(&self, batch: TestBatch) -> Result<Answer, AppendError> {
         let permit = self.ingest.reserve(1_000)?;
-        Ok(self.ingest.enqueue(Box::new(batch), permit)?)
+        self.ingest.enqueue(Box::new(batch), permit)
     }
 
     pub(crate) fn step(&mut self) -> Step {

@@ -1,15 +1,19 @@
 //! What is stored, in which order, and what is not stored twice.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::AsArray;
 use hogflare_catalog::{Slot, Table};
 
 use super::{Bench, TestBatch, TestEvent, small_settings};
 use crate::admission::{Health, OverloadReason};
 use crate::disk::model::ModelDisk;
-use crate::disk::{Durability, RealDisk};
+use crate::disk::{Disk, Durability, RealDisk, read_all};
 use crate::ingest::{Ack, AppendError, IngestSettings};
-use crate::wal::Positions;
+use crate::wal::{FrameStall, Positions};
 use crate::writer::Step;
-use std::sync::Arc;
 
 fn open(disk: &ModelDisk) -> Bench {
     Bench::open(small_settings(), Arc::new(disk.clone()), Positions::default()).expect("the folder opens")
@@ -127,33 +131,24 @@ fn a_repeat_within_a_group_is_acknowledged_with_its_first_copy() {
 }
 
 #[test]
-fn text_cannot_pass_for_a_frame() {
+fn bytes_of_a_row_cannot_pass_for_a_frame() {
+    let path = Path::new("/data/wal/00000000000000000000.log");
     let disk = ModelDisk::default();
     let mut bench = open(&disk);
-    bench.append(TestBatch::of(0..3)).expect("stored");
-    // The whole log so far, as the text of an event: intact frames, at another place.
-    let segment = disk_bytes(&disk);
-    let text: String = segment.iter().take(6_000).map(|byte| char::from(byte & 0x7f)).collect();
-    let mut batch = TestBatch::of([50]);
-    batch.events[0].properties = text;
-    bench.append(batch).expect("stored");
-    // The frame with that text is torn: the log ends before it, and its text is no later frame.
-    let path = std::path::Path::new("/data/wal/00000000000000000000.log");
-    let header_at = second_frame_end(&segment);
-    disk.damage(path, |bytes| bytes[header_at + 20] ^= 1);
+    bench.append(TestBatch::of(0..2)).expect("stored");
+    bench.append(TestBatch::of(2..3)).expect("stored");
+    // Intact frames of this very segment as bytes of a row, at a multiple of eight.
+    let segment = read_all(disk.open(path).expect("the first segment").as_ref()).expect("readable");
+    let end = usize::try_from(bench.writer.log.end()).expect("small");
+    let raw = segment[end - 7_000 / 8 * 8..end].to_vec();
+    let frames = raw.windows(4).filter(|bytes| bytes == b"HFRM").count();
+    assert!(frames > 0, "the row holds a frame");
+    bench.append(TestBatch { dead_letters: 1, raw, ..TestBatch::of([50]) }).expect("stored");
+    // That row's own frame is torn: the log ends before it, and nothing in it is a later frame.
+    disk.damage(path, |bytes| bytes[end + 20] ^= 1);
     let reopened = open(&disk);
     assert_eq!(reopened.numbers(), [0, 1, 2]);
-    assert!(reopened.recovered.cut_bytes > 0);
-}
-
-fn disk_bytes(disk: &ModelDisk) -> Vec<u8> {
-    use crate::disk::{Disk, read_all};
-    let file = disk.open(std::path::Path::new("/data/wal/00000000000000000000.log")).expect("the first segment");
-    read_all(file.as_ref()).expect("readable")
-}
-
-fn second_frame_end(segment: &[u8]) -> usize {
-    segment.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 1).next_multiple_of(8))
+    assert!(reopened.recovered.cut_bytes > 7_000);
 }
 
 #[test]
@@ -213,11 +208,10 @@ fn a_missing_segment_is_noticed() {
         batch.events.iter_mut().for_each(|event| event.properties = format!(r#""{}""#, "y".repeat(1_500)));
         bench.append(batch).expect("stored");
     }
-    use crate::disk::Disk;
-    let folder = std::path::Path::new("/data/wal");
+    let folder = Path::new("/data/wal");
     let names = disk.list(folder).expect("listed");
     assert!(names.len() >= 3, "{names:?}");
-    for name in &names[..2] {
+    for name in [&names[1], &names[0]] {
         let path = folder.join(name);
         disk.remove(&path).expect("removed");
         let error = Bench::open(small_settings(), Arc::new(disk.clone()), Positions::default()).expect_err("noticed");
@@ -296,10 +290,29 @@ fn events_of_any_text_come_back_as_they_were() {
         properties: text.to_owned(),
     });
     let texts: Vec<String> = events.iter().map(|event| event.properties.clone()).collect();
-    bench.append(TestBatch { events: events.into(), dead_letters: 0 }).expect("stored");
+    bench.append(TestBatch { events: events.into(), ..TestBatch::default() }).expect("stored");
     let view = open(&disk).views.current();
     let chunk = &view.tail(Table::Events, Slot::Main).chunks[0];
-    use arrow::array::AsArray;
     let column = chunk.batch.column_by_name("properties").expect("a column").as_string::<i32>();
     assert_eq!(column.iter().flatten().collect::<Vec<_>>(), texts);
+}
+
+#[test]
+fn a_stalled_frame_is_marked_while_it_is_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let marker = folder.path().join("open-frame");
+    let mut settings = IngestSettings::new(folder.path().to_owned(), super::test_writer(), [7; 16]);
+    settings.frame_stall = Some(FrameStall { wait: Duration::from_millis(400), marker: marker.clone() });
+    let disk = Arc::new(RealDisk::new(Durability::Fsync));
+    let mut bench = Bench::open(settings, disk, Positions::default()).expect("opens");
+    let mut answer = bench.send(TestBatch::of([1])).expect("room");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| bench.writer.step(Duration::ZERO));
+        while !marker.exists() {
+            assert!(answer.try_recv().is_err(), "acknowledged before the frame was seen open");
+        }
+        writer.join().expect("no panic");
+    });
+    assert_eq!(answer.try_recv().expect("answered"), Ok(stored(1)));
+    assert!(!marker.exists());
 }
