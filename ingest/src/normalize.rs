@@ -82,16 +82,12 @@ impl Normalized {
     /// are kept aside are no fault of the request.
     pub fn outcome(&self) -> Outcome {
         let Some(first) = self.rejected.first() else { return Outcome::Stored { rejected_header: None } };
-        let fault = self.rejected.iter().find(|rejected| rejected.reason != Reason::RecordingOff);
-        match fault {
-            Some(fault) if self.events.is_empty() && self.dropped_performance_events == 0 && first.reason == fault.reason => {
-                Outcome::Refused(Refusal::new(Code::Rejected(fault.reason), fault.detail.clone()))
-            }
-            _ => {
-                let header = format!("{}; reason={}", self.rejected.len(), first.reason.as_str());
-                Outcome::Stored { rejected_header: Some(header) }
-            }
+        let kept_aside = self.rejected.iter().any(|rejected| rejected.reason == Reason::RecordingOff);
+        if self.events.is_empty() && self.dropped_performance_events == 0 && !kept_aside {
+            return Outcome::Refused(Refusal::new(Code::Rejected(first.reason), first.detail.clone()));
         }
+        let header = format!("{}; reason={}", self.rejected.len(), first.reason.as_str());
+        Outcome::Stored { rejected_header: Some(header) }
     }
 }
 
@@ -147,7 +143,10 @@ impl Normalizer<'_> {
             return Err(fault(Reason::RecordingOff, "session recording is off"));
         }
         if item.depth > self.settings.event_depth_max {
-            return Err(fault(Reason::TooDeep, format!("the event nests deeper than {} levels", self.settings.event_depth_max)));
+            return Err(fault(
+                Reason::TooDeep,
+                format!("the event nests deeper than {} levels", self.settings.event_depth_max),
+            ));
         }
         let Some(fields) = item.fields else {
             return Err(fault(Reason::NotAnObject, "an event must be a JSON object"));
@@ -239,7 +238,8 @@ impl Normalizer<'_> {
             let Some(value) = promotion.column(column) else { continue };
             columns[column as usize] = keep(&draft.properties, value, texts);
         }
-        let session_id = promotion.column(Column::SessionId).and_then(Json::scalar).or_else(|| draft.context_session_id());
+        let session_id =
+            promotion.column(Column::SessionId).and_then(Json::scalar).or_else(|| draft.context_session_id());
         if let Some(session_id) = session_id {
             let lower = lower_uuid(&session_id);
             if promotion.column(Column::SessionId).is_none() || lower != session_id {
@@ -295,7 +295,8 @@ impl Normalizer<'_> {
         if let Some(sent_at_us) = sent_at_us {
             put("$sent_at", &format!("\"{}\"", timestamp::format(sent_at_us)));
         }
-        let special = |special, key| promotion.special(special).or_else(|| draft.added(key)).filter(|value| !value.is_null());
+        let special =
+            |special, key| promotion.special(special).or_else(|| draft.added(key)).filter(|value| !value.is_null());
         let own = match draft.name() {
             "$create_alias" => [("alias", special(Special::Alias, "alias")), ("", None)],
             "$groupidentify" => [
@@ -365,5 +366,4 @@ fn lower_uuid(id: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-#[path = "normalize/tests.rs"]
 mod tests;

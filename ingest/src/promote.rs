@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use crate::protocol::json::Json;
 use crate::properties::Object;
+use crate::protocol::json::Json;
 
 /// A column that is filled from properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,32 @@ impl Column {
     pub(crate) const ALL: [Column; Column::COUNT] = {
         use Column::*;
         [
-            SessionId, WindowId, CurrentUrl, Pathname, Host, PageTitle, Referrer, ReferringDomain, UtmSource, UtmMedium,
-            UtmCampaign, UtmContent, UtmTerm, Browser, BrowserVersion, Os, OsVersion, DeviceType, Lib, LibVersion, Country,
-            Region, City, Timezone, CfColo, CfAsn,
+            SessionId,
+            WindowId,
+            CurrentUrl,
+            Pathname,
+            Host,
+            PageTitle,
+            Referrer,
+            ReferringDomain,
+            UtmSource,
+            UtmMedium,
+            UtmCampaign,
+            UtmContent,
+            UtmTerm,
+            Browser,
+            BrowserVersion,
+            Os,
+            OsVersion,
+            DeviceType,
+            Lib,
+            LibVersion,
+            Country,
+            Region,
+            City,
+            Timezone,
+            CfColo,
+            CfAsn,
         ]
     };
 }
@@ -191,7 +214,11 @@ impl<'a> Promotion<'a> {
 
 /// The referring domain to show: of the property, else of the referrer; nothing for a direct visit and
 /// for the own host.
-pub(crate) fn referring_domain<'a>(property: Option<&'a str>, referrer: Option<&'a str>, own_host: Option<&str>) -> Option<&'a str> {
+pub(crate) fn referring_domain<'a>(
+    property: Option<&'a str>,
+    referrer: Option<&'a str>,
+    own_host: Option<&str>,
+) -> Option<&'a str> {
     let domain = property.or_else(|| referrer.and_then(host_of))?;
     let is_own = own_host.is_some_and(|host| host.eq_ignore_ascii_case(domain));
     (domain != "$direct" && !domain.is_empty() && !is_own).then_some(domain)
@@ -205,5 +232,4 @@ fn host_of(url: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[path = "promote/tests.rs"]
 mod tests;

@@ -94,7 +94,8 @@ fn hash(key: &str) -> u64 {
         u64::from_le_bytes(word)
     };
     let ends = bytes.len().min(8);
-    let mixed = eight(&bytes[..ends]) ^ eight(&bytes[bytes.len() - ends..]).rotate_left(29) ^ (bytes.len() as u64) << 17;
+    let mixed =
+        eight(&bytes[..ends]) ^ eight(&bytes[bytes.len() - ends..]).rotate_left(29) ^ (bytes.len() as u64) << 17;
     let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
@@ -166,5 +167,4 @@ pub(crate) fn merge_names(inner: Json<'_>, top: Json<'_>) -> String {
 }
 
 #[cfg(test)]
-#[path = "properties/tests.rs"]
 mod tests;

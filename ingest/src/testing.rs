@@ -34,7 +34,11 @@ impl IdSource for CountingIds {
 }
 
 pub(crate) fn settings() -> NormalizeSettings {
-    NormalizeSettings { team_id: Some(1), group_types: [Some("company".to_owned()), None, None, None, None], ..NormalizeSettings::default() }
+    NormalizeSettings {
+        team_id: Some(1),
+        group_types: [Some("company".to_owned()), None, None, None, None],
+        ..NormalizeSettings::default()
+    }
 }
 
 pub(crate) fn run(facts: &RequestFacts, body: &str) -> Result<Normalized, Refusal> {

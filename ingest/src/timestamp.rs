@@ -208,5 +208,4 @@ fn days_from_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 #[cfg(test)]
-#[path = "timestamp/tests.rs"]
 mod tests;

@@ -52,7 +52,9 @@ impl<'a> Draft<'a> {
             _ => None,
         };
         let name = match (sent.event.filter(|event| !event.is_null()), default_name) {
-            (Some(event), _) => event.as_text().ok_or_else(|| fault(Reason::MissingEvent, "the event's name is not a string"))?,
+            (Some(event), _) => {
+                event.as_text().ok_or_else(|| fault(Reason::MissingEvent, "the event's name is not a string"))?
+            }
             (None, Some(name)) => Cow::Borrowed(name),
             (None, None) => return Err(fault(Reason::MissingEvent, "event submitted without a name (key \"event\")")),
         };
@@ -92,7 +94,9 @@ impl<'a> Draft<'a> {
         let Some(sent) = self.uuid else { return Ok(None) };
         match sent.as_text() {
             Some(text) if text.is_empty() => Ok(None),
-            Some(text) => Uuid::try_parse(&text).map(Some).map_err(|_| fault(Reason::InvalidUuid, "the uuid is not a UUID")),
+            Some(text) => {
+                Uuid::try_parse(&text).map(Some).map_err(|_| fault(Reason::InvalidUuid, "the uuid is not a UUID"))
+            }
             None => Err(fault(Reason::InvalidUuid, "the uuid is not a string")),
         }
     }
@@ -202,7 +206,9 @@ impl<'a> Sent<'a> {
     fn properties(&self, item: Item<'a>) -> Result<Object<'a>, Fault> {
         match self.properties.filter(|properties| !properties.is_null()) {
             None => Ok(Object::parse("{}")),
-            Some(properties) if properties.is_object() => Ok(Object::within(item.text, self.properties_span, item.properties)),
+            Some(properties) if properties.is_object() => {
+                Ok(Object::within(item.text, self.properties_span, item.properties))
+            }
             Some(_) => Err(fault(Reason::InvalidProperties, "properties must be a JSON object")),
         }
     }
@@ -241,13 +247,21 @@ impl<'a> Sent<'a> {
     }
 
     /// `/alias`
-    fn alias(&mut self, properties: &Object<'_>, additions: &mut Vec<(&'static str, Cow<'a, str>)>) -> Result<(), Fault> {
+    fn alias(
+        &mut self,
+        properties: &Object<'_>,
+        additions: &mut Vec<(&'static str, Cow<'a, str>)>,
+    ) -> Result<(), Fault> {
         self.move_into(properties, &["alias", "$alias"], "alias", additions);
         require("alias", properties, additions)
     }
 
     /// `/groups`: like identify, for a group.
-    fn group(&mut self, properties: &Object<'_>, additions: &mut Vec<(&'static str, Cow<'a, str>)>) -> Result<(), Fault> {
+    fn group(
+        &mut self,
+        properties: &Object<'_>,
+        additions: &mut Vec<(&'static str, Cow<'a, str>)>,
+    ) -> Result<(), Fault> {
         self.move_into(properties, &["$group_type", "group_type"], "$group_type", additions);
         self.move_into(properties, &["$group_key", "group_key"], "$group_key", additions);
         self.move_into(properties, &["$group_set", "group_set", "group_properties"], "$group_set", additions);
@@ -298,10 +312,17 @@ fn add_plain_properties(key: &'static str, properties: &Object<'_>, additions: &
     }
 }
 
-fn require(key: &'static str, properties: &Object<'_>, additions: &[(&'static str, Cow<'_, str>)]) -> Result<(), Fault> {
+fn require(
+    key: &'static str,
+    properties: &Object<'_>,
+    additions: &[(&'static str, Cow<'_, str>)],
+) -> Result<(), Fault> {
     match found(key, properties, additions) {
         Some(_) => Ok(()),
-        None => Err(fault(Reason::InvalidProperties, format!("the key {} is missing or not a text", key.trim_start_matches('$')))),
+        None => Err(fault(
+            Reason::InvalidProperties,
+            format!("the key {} is missing or not a text", key.trim_start_matches('$')),
+        )),
     }
 }
 

@@ -22,13 +22,18 @@ pub(super) struct RequestContext {
 }
 
 impl RequestContext {
-    pub(super) fn read(request: &Request, facts: &RequestFacts, settings: &NormalizeSettings) -> Result<RequestContext, Refusal> {
+    pub(super) fn read(
+        request: &Request,
+        facts: &RequestFacts,
+        settings: &NormalizeSettings,
+    ) -> Result<RequestContext, Refusal> {
         let token = token(request, facts)?;
         if settings.known_tokens.as_ref().is_some_and(|known| !known.contains(token.as_str())) {
             return Err(Refusal::new(Code::UnknownToken, "the project token is not known here"));
         }
         let form = &request.form;
-        let outer = [facts.headers.sent_at.as_deref(), facts.query("sent_at"), facts.query("_"), form.sent_at.as_deref()];
+        let outer =
+            [facts.headers.sent_at.as_deref(), facts.query("sent_at"), facts.query("_"), form.sent_at.as_deref()];
         let ip = facts.query("ip").or(form.ip.as_deref());
         Ok(RequestContext {
             token,
@@ -57,7 +62,8 @@ fn token(request: &Request, facts: &RequestFacts) -> Result<ProjectToken, Refusa
     let Some(token) = token.filter(|token| !token.trim().is_empty()) else {
         return Err(Refusal::new(Code::MissingToken, "event submitted without an api_key"));
     };
-    ProjectToken::parse(token).map_err(|reason| Refusal::new(Code::InvalidToken, format!("API key is not valid: {reason}")))
+    ProjectToken::parse(token)
+        .map_err(|reason| Refusal::new(Code::InvalidToken, format!("API key is not valid: {reason}")))
 }
 
 fn envelope_token(request: &Request) -> Option<Cow<'_, str>> {

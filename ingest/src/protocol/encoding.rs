@@ -126,15 +126,23 @@ fn unwrap(mut bytes: Vec<u8>, hint: Hint, decoded_bytes_max: usize) -> Result<Ve
         }
     }
     if hint == Hint::Deflate && !is_json(&bytes) {
-        // The name means zlib, but some senders leave its header out.
-        bytes = inflate(ZlibDecoder::new(&*bytes), bytes.len(), decoded_bytes_max)
-            .or_else(|_| inflate(DeflateDecoder::new(&*bytes), bytes.len(), decoded_bytes_max))?;
+        // The name means zlib (RFC 9110), but some senders leave its header out.
+        bytes = if has_zlib_header(&bytes) {
+            inflate(ZlibDecoder::new(&*bytes), bytes.len(), decoded_bytes_max)?
+        } else {
+            inflate(DeflateDecoder::new(&*bytes), bytes.len(), decoded_bytes_max)?
+        };
     }
     Ok(bytes)
 }
 
 fn is_json(bytes: &[u8]) -> bool {
     matches!(bytes.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['))
+}
+
+/// RFC 1950: method 8, and the first two bytes are a multiple of 31.
+fn has_zlib_header(bytes: &[u8]) -> bool {
+    matches!(bytes, [method, check, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *check]) % 31 == 0)
 }
 
 /// Inflates with a cap that holds while inflating: a bomb never takes more memory than a large body.
@@ -160,7 +168,8 @@ pub(super) fn too_large(decoded_bytes_max: usize) -> Refusal {
 fn unwrap_base64(bytes: &[u8]) -> Option<Vec<u8>> {
     let bytes = bytes.trim_ascii();
     let url_safe = bytes.iter().any(|byte| matches!(byte, b'-' | b'_'));
-    let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=' | b' ');
+    let in_alphabet =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=' | b' ');
     if bytes.is_empty() || !bytes.iter().take(BASE64_SAMPLE_BYTES).all(in_alphabet) {
         return None;
     }
@@ -177,5 +186,4 @@ fn unwrap_base64(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[path = "encoding/tests.rs"]
 mod tests;

@@ -425,7 +425,11 @@ impl<'a> Json<'a> {
     }
 
     pub(crate) fn as_number(self) -> Option<f64> {
-        if self.0.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) { self.0.parse().ok() } else { None }
+        if self.0.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
+            self.0.parse().ok()
+        } else {
+            None
+        }
     }
 
     /// The text of a string.
@@ -470,5 +474,4 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
 }
 
 #[cfg(test)]
-#[path = "json/tests.rs"]
 mod tests;

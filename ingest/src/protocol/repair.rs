@@ -67,7 +67,10 @@ mod tests {
         for (sent, repaired) in [
             (r#"{"a":NaN,"b":-Infinity,"c":[Infinity,-NaN]}"#, r#"{"a":null,"b":null,"c":[null,null]}"#),
             (r#"{"a":"NaN Infinity","N":"I"}"#, r#"{"a":"NaN Infinity","N":"I"}"#),
-            (r#"["\ud83d x","\ude00","\ud83d\ude00","\ud83d\u0041"]"#, r#"["\ufffd x","\ufffd","\ud83d\ude00","\ufffd\u0041"]"#),
+            (
+                r#"["\ud83d x","\ude00","\ud83d\ude00","\ud83d\u0041"]"#,
+                r#"["\ufffd x","\ufffd","\ud83d\ude00","\ufffd\u0041"]"#,
+            ),
             (r#"["\\ud83d","\"NaN"]"#, r#"["\\ud83d","\"NaN"]"#),
             (r#"["open \ud83d"#, r#"["open \ufffd"#),
             (r#"["open \"#, r#"["open \"#),

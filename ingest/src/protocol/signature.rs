@@ -20,8 +20,12 @@ pub fn verify(facts: &RequestFacts, body: &[u8], secret: &[u8]) -> Result<(), Re
         return Err(Refusal::new(Code::SignatureRequired, "requests must be signed, and data in the query cannot be"));
     }
     let matches = match (headers.signature.as_deref(), headers.hub_signature.as_deref()) {
-        (Some(signature), _) => hex_after("sha256=", signature).is_some_and(|tag| matches::<Hmac<Sha256>>(secret, body, &tag)),
-        (None, Some(signature)) => hex_after("sha1=", signature).is_some_and(|tag| matches::<Hmac<Sha1>>(secret, body, &tag)),
+        (Some(signature), _) => {
+            hex_after("sha256=", signature).is_some_and(|tag| matches::<Hmac<Sha256>>(secret, body, &tag))
+        }
+        (None, Some(signature)) => {
+            hex_after("sha1=", signature).is_some_and(|tag| matches::<Hmac<Sha1>>(secret, body, &tag))
+        }
         (None, None) => {
             return Err(Refusal::new(Code::SignatureRequired, "the header X-POSTHOG-SIGNATURE is missing"));
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::encoding;
-use super::json::{Json, Scanner, ScanError};
+use super::json::{Json, ScanError, Scanner};
 use super::{Code, Refusal, RequestFacts};
 
 /// Shape of a `/flags` or `/decide` answer.
@@ -49,7 +49,11 @@ pub struct FlagsRequest {
 ///
 /// # Errors
 /// 400 for what is not a JSON object, 413 above the limit.
-pub fn read_flags_request(facts: &RequestFacts, body: Bytes, decoded_bytes_max: usize) -> Result<FlagsRequest, Refusal> {
+pub fn read_flags_request(
+    facts: &RequestFacts,
+    body: Bytes,
+    decoded_bytes_max: usize,
+) -> Result<FlagsRequest, Refusal> {
     let text = match encoding::decode(facts, body, decoded_bytes_max) {
         Ok(payload) => payload.text,
         Err(refusal) if refusal.code == Code::EmptyBody => "{}".to_owned(),
@@ -118,7 +122,8 @@ pub fn remote_config_js(token: &str) -> Option<String> {
 }
 
 fn is_token(token: &str) -> bool {
-    (1..=64).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    (1..=64).contains(&token.len())
+        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn remote_config_fields(token: &str) -> Map<String, Value> {
@@ -155,10 +160,18 @@ mod tests {
             (FlagsShape::of_flags(None), None, format!(r#"{{"flags":{{}},{tail}"#)),
             (FlagsShape::of_flags(Some("2")), None, format!(r#"{{"flags":{{}},{tail}"#)),
             (FlagsShape::of_flags(Some("4")), Some("phc_a"), format!(r#"{{{CONFIG},"flags":{{}},{tail}"#)),
-            (FlagsShape::of_flags(Some("1")), None, format!(r#"{{"featureFlags":{{}},"featureFlagPayloads":{{}},{tail}"#)),
+            (
+                FlagsShape::of_flags(Some("1")),
+                None,
+                format!(r#"{{"featureFlags":{{}},"featureFlagPayloads":{{}},{tail}"#),
+            ),
             (FlagsShape::of_decide(None), None, format!(r#"{{"featureFlags":[],{tail}"#)),
             (FlagsShape::of_decide(Some("1")), None, format!(r#"{{"featureFlags":[],{tail}"#)),
-            (FlagsShape::of_decide(Some("3")), Some("phc_a"), format!(r#"{{{CONFIG},"featureFlags":{{}},"featureFlagPayloads":{{}},{tail}"#)),
+            (
+                FlagsShape::of_decide(Some("3")),
+                Some("phc_a"),
+                format!(r#"{{{CONFIG},"featureFlags":{{}},"featureFlagPayloads":{{}},{tail}"#),
+            ),
             (FlagsShape::of_decide(Some("4")), None, format!(r#"{{"flags":{{}},{tail}"#)),
         ] {
             assert_eq!(flags_body(shape, "id", config), expected);
