@@ -3,20 +3,20 @@
 //! A bad event does not reject its neighbours; only a request without a usable token is refused as a
 //! whole.
 
+mod columns;
 mod draft;
 mod request;
+mod sent;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use hogflare_catalog::tables::{GROUP_SLOTS, Slot};
-use uuid::Uuid;
 
 use crate::event::{CapturedEvent, DistinctId, PersonMode, Rejected, UuidText, cut, person_id};
 use crate::ids::IdSource;
-use crate::promote::{Column, Promotion, Special, promote, referring_domain};
-use crate::properties::Object;
-use crate::protocol::json::{self, Json};
+use crate::promote::{Column, Promotion, Special, promote};
+use crate::protocol::json::Json;
 use crate::protocol::shape::Item;
 use crate::protocol::{Code, Endpoint, Reason, Refusal, Request, RequestFacts};
 use crate::text::{TextRef, Texts};
@@ -25,7 +25,6 @@ use draft::Draft;
 use request::RequestContext;
 
 const EVENT_NAME_CHARACTERS_MAX: usize = 200;
-const GROUP_KEY_CHARACTERS_MAX: usize = 400;
 const EVENT_UUID_CHARACTERS_MAX: usize = 64;
 /// Days between the event and its receipt, above which it goes to the late slot.
 const NEAR_DAYS_MAX: i64 = 3;
@@ -102,7 +101,8 @@ pub fn normalize(
     ids: &mut dyn IdSource,
 ) -> Result<Normalized, Refusal> {
     let context = RequestContext::read(&request, facts, settings)?;
-    let mut normalizer = Normalizer { facts, settings, context, ids, last_person: None, scratch: String::new() };
+    let mut normalizer =
+        Normalizer { facts, settings, context, ids, last_person: None, last_sent_at: None, scratch: String::new() };
     let mut normalized = Normalized { events: Vec::with_capacity(request.items().len()), ..Normalized::default() };
     for (index, item) in request.items().enumerate() {
         match normalizer.item(item) {
@@ -132,6 +132,8 @@ struct Normalizer<'a> {
     ids: &'a mut dyn IdSource,
     /// Batches mostly repeat one distinct id; its person id is a SHA-1.
     last_person: Option<(DistinctId, UuidText)>,
+    /// A batch has one time of sending.
+    last_sent_at: Option<(i64, String)>,
     /// Memory of the `extra` under construction.
     scratch: String,
 }
@@ -169,8 +171,8 @@ impl Normalizer<'_> {
         let (time, sent_at_us) = self.time(&draft, &promotion);
         let has_ip = promotion.special(Special::Ip).is_some();
         let mut texts = Texts::new(draft.properties_text(has_ip));
-        let columns = self.columns(&draft, &promotion, &mut texts);
-        let groups = self.groups(&promotion, &mut texts);
+        let columns = columns::promoted(&draft, &promotion, &mut texts);
+        let groups = columns::groups(&promotion, &self.settings.group_types, &mut texts);
         let context = draft.context.map_or(TextRef::NONE, |context| texts.push(context.raw()));
         let sent_at_us = sent_at_us.filter(|_| time.used_sent_at);
         let extra = self.extra(&draft, &promotion, has_ip, sent_at_us, &mut texts);
@@ -232,49 +234,6 @@ impl Normalizer<'_> {
         }
     }
 
-    fn columns(&self, draft: &Draft<'_>, promotion: &Promotion<'_>, texts: &mut Texts) -> [TextRef; Column::COUNT] {
-        let mut columns = [TextRef::NONE; Column::COUNT];
-        for column in Column::ALL {
-            let Some(value) = promotion.column(column) else { continue };
-            columns[column as usize] = keep(&draft.properties, value, texts);
-        }
-        let session_id =
-            promotion.column(Column::SessionId).and_then(Json::scalar).or_else(|| draft.context_session_id());
-        if let Some(session_id) = session_id {
-            let lower = lower_uuid(&session_id);
-            if promotion.column(Column::SessionId).is_none() || lower != session_id {
-                columns[Column::SessionId as usize] = texts.push(&lower);
-            }
-        }
-        for (column, top_level) in [(Column::Lib, "library"), (Column::LibVersion, "library_version")] {
-            if let (None, Some(value)) = (promotion.column(column), draft.other(top_level).and_then(Json::scalar)) {
-                columns[column as usize] = texts.push(&value);
-            }
-        }
-        let text = |column| promotion.column(column).and_then(Json::scalar);
-        let (property, referrer, host) = (text(Column::ReferringDomain), text(Column::Referrer), text(Column::Host));
-        let domain = referring_domain(property.as_deref(), referrer.as_deref(), host.as_deref());
-        columns[Column::ReferringDomain as usize] = domain.map_or(TextRef::NONE, |domain| texts.push(domain));
-        columns
-    }
-
-    fn groups(&self, promotion: &Promotion<'_>, texts: &mut Texts) -> [TextRef; GROUP_SLOTS] {
-        let mut groups = [TextRef::NONE; GROUP_SLOTS];
-        let types = &self.settings.group_types;
-        let Some(keys) = promotion.special(Special::Groups).filter(|groups| groups.is_object()) else { return groups };
-        if types.iter().all(Option::is_none) {
-            return groups;
-        }
-        let keys = Object::parse(keys.raw());
-        for (group, name) in groups.iter_mut().zip(types) {
-            let key = name.as_deref().and_then(|name| keys.get(name)?.scalar());
-            if let Some(key) = key {
-                *group = texts.push(cut(&key, GROUP_KEY_CHARACTERS_MAX));
-            }
-        }
-        groups
-    }
-
     /// The top-level keys that have no place elsewhere, and what our tables keep beside them.
     fn extra(
         &mut self,
@@ -293,7 +252,11 @@ impl Normalizer<'_> {
             extra.push_str(value);
         };
         if let Some(sent_at_us) = sent_at_us {
-            put("$sent_at", &format!("\"{}\"", timestamp::format(sent_at_us)));
+            if self.last_sent_at.as_ref().is_none_or(|(last, _)| *last != sent_at_us) {
+                self.last_sent_at = Some((sent_at_us, format!("\"{}\"", timestamp::format(sent_at_us))));
+            }
+            let text = self.last_sent_at.as_ref().map_or("null", |(_, text)| text);
+            put("$sent_at", text);
         }
         let special =
             |special, key| promotion.special(special).or_else(|| draft.added(key)).filter(|value| !value.is_null());
@@ -312,7 +275,8 @@ impl Normalizer<'_> {
         }
         let taken = |key: &str| own.iter().any(|(own, value)| *own == key && value.is_some());
         for (key, value) in draft.others(has_ip) {
-            if !taken(key) && !(key == "$sent_at" && sent_at_us.is_some()) {
+            let is_ours = taken(key) || (key == "$sent_at" && sent_at_us.is_some());
+            if !is_ours {
                 put(key, value.raw());
             }
         }
@@ -342,26 +306,6 @@ impl Normalizer<'_> {
             raw: raw[..raw.len().min(self.settings.dead_letter_raw_bytes_max)].to_vec(),
             raw_length_bytes: raw.len(),
         }
-    }
-}
-
-/// A promoted value: in the properties, unless escapes make it another text.
-fn keep(properties: &Object<'_>, value: Json<'_>, texts: &mut Texts) -> TextRef {
-    let raw = value.raw();
-    let offset = properties.offset_of(value);
-    match raw.strip_prefix('"') {
-        None => TextRef::in_properties(offset, raw.len()),
-        Some(text) if !text.contains('\\') => TextRef::in_properties(offset + 1, raw.len() - 2),
-        Some(text) => texts.push(&json::unescape(&text[..text.len() - 1])),
-    }
-}
-
-/// iOS writes the UUIDs of sessions in capitals; other ids stay as they are.
-fn lower_uuid(id: &str) -> Cow<'_, str> {
-    if id.bytes().any(|byte| byte.is_ascii_uppercase()) && Uuid::try_parse(id).is_ok() {
-        Cow::Owned(id.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(id)
     }
 }
 

@@ -8,6 +8,7 @@ mod encoding;
 pub(crate) mod json;
 mod lzstring;
 mod repair;
+mod scanner;
 pub(crate) mod shape;
 pub mod signature;
 pub mod stub;

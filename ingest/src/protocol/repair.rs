@@ -1,6 +1,6 @@
 //! What clients send that is nearly JSON: Python's `NaN`, halves of surrogate pairs.
 
-use super::json::code_unit;
+use super::scanner::code_unit;
 
 /// Replaces `NaN`, `Infinity` and their negatives outside strings by `null`, and lone surrogate
 /// escapes inside them by `\ufffd`. Everything else stays, also what is no JSON.

@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use super::encoding::FormFields;
-use super::json::{Json, Member, ScanError, Scanner, Span};
+use super::json::{Json, Member, Span};
 use super::repair::repair;
+use super::scanner::{ScanError, Scanner};
 use super::{Code, DecodeLimits, Refusal};
 
 /// A decoded request: its text, and where the events and their keys stand in it.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::encoding;
-use super::json::{Json, ScanError, Scanner};
+use super::json::Json;
+use super::scanner::{ScanError, Scanner};
 use super::{Code, Refusal, RequestFacts};
 
 /// Shape of a `/flags` or `/decide` answer.
