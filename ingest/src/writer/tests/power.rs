@@ -1,6 +1,7 @@
 //! Random power failures: every acknowledged row is there exactly once afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use hogflare_catalog::{Slot, Table};
@@ -8,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Bench, TestBatch, number_of, small_settings};
+use crate::disk::Disk;
 use crate::disk::model::{Faults, ModelDisk};
 use crate::ingest::IngestSettings;
 use crate::wal::Positions;
@@ -82,26 +84,40 @@ impl World {
     }
 }
 
+/// What the lives of one seed came to.
+#[derive(Debug, Default)]
+struct Lives {
+    acknowledged: u64,
+    /// Bytes of torn frames that recoveries cut off.
+    cut_bytes: u64,
+    /// Whether segments were removed.
+    removed: bool,
+}
+
 /// Lives through several power failures; an error says which invariant broke.
-fn live(seed: u64, faults: Faults) -> Result<u64, String> {
+fn live(seed: u64, faults: Faults) -> Result<Lives, String> {
     let mut rng = StdRng::seed_from_u64(seed);
     let disk = ModelDisk::default();
     let mut world = World::default();
+    let mut lives = Lives::default();
     let settings = IngestSettings { dedup_generation_keys: 1 << 20, segment_bytes: 300 << 10, ..small_settings() };
     for _life in 0..6 {
-        let lifetime = rng.random_range(0..60);
+        let lifetime = if rng.random_bool(0.5) { rng.random_range(0..40) } else { rng.random_range(0..250) };
         disk.set_faults(Faults { power_loss_at: Some(disk.operations() + lifetime), ..faults });
         // A power failure during recovery is an error too; then the next life tries again.
         if let Ok(mut bench) = Bench::open(settings.clone(), Arc::new(disk.clone()), world.covered()) {
             world.check(&bench)?;
+            lives.cut_bytes += bench.recovered.cut_bytes;
             live_once(&mut bench, &mut world, &mut rng);
         }
         disk.lose_power(&mut rng);
     }
     disk.set_faults(Faults::default());
-    let bench = Bench::open(settings, Arc::new(disk), world.covered()).map_err(|error| error.chain())?;
+    let bench = Bench::open(settings, Arc::new(disk.clone()), world.covered()).map_err(|error| error.chain())?;
     world.check(&bench)?;
-    Ok(world.acknowledged.len() as u64)
+    lives.acknowledged = world.acknowledged.len() as u64;
+    lives.removed = disk.list(Path::new("/data/wal")).expect("listed")[0] != "00000000000000000000.log";
+    Ok(lives)
 }
 
 fn live_once(bench: &mut Bench, world: &mut World, rng: &mut StdRng) {
@@ -140,11 +156,17 @@ fn live_once(bench: &mut Bench, world: &mut World, rng: &mut StdRng) {
 
 #[test]
 fn acknowledged_rows_survive_power_loss() {
-    let mut acknowledged = 0;
-    for seed in 0..SEEDS {
-        acknowledged += live(seed, Faults::default()).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
-    }
-    assert!(acknowledged > SEEDS * 50, "the lives are long enough to mean something: {acknowledged} rows");
+    let lives =
+        (0..SEEDS).map(|seed| live(seed, Faults::default()).unwrap_or_else(|broken| panic!("seed {seed}: {broken}")));
+    let lives: Vec<Lives> = lives.collect();
+    // The lives are long and hard enough to mean something.
+    let rows: u64 = lives.iter().map(|lives| lives.acknowledged).sum();
+    let torn = lives.iter().filter(|lives| lives.cut_bytes > 0).count() as u64;
+    let removed = lives.iter().filter(|lives| lives.removed).count() as u64;
+    assert!(
+        rows > SEEDS * 100 && torn > SEEDS / 4 && removed > SEEDS / 4,
+        "{rows} rows, {torn} torn, {removed} removed"
+    );
 }
 
 /// The same lives on a disk whose syncs do nothing: the check above must notice.
