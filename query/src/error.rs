@@ -215,8 +215,14 @@ fn of_plan(message: &str) -> SqlError {
         ErrorCode::UnknownFunction
     } else if says(&["laceholder", "No value found"]) {
         ErrorCode::InvalidParameter
-    } else if says(&["coerc", "No function matches", "Cannot infer common", "Cannot cast", "data type", "type mismatch"])
-    {
+    } else if says(&[
+        "coerc",
+        "No function matches",
+        "Cannot infer common",
+        "Cannot cast",
+        "data type",
+        "type mismatch",
+    ]) {
         ErrorCode::TypeMismatch
     } else {
         ErrorCode::SyntaxError

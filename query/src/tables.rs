@@ -32,7 +32,7 @@ pub(crate) struct QueryTables {
     pub(crate) namespace: String,
     pub(crate) prefix: String,
     /// Plans the text of views.
-    pub(crate) planner: SessionState,
+    pub(crate) planner: Arc<SessionState>,
     /// Snapshot of each table that the query named; None for a table without one.
     pub(crate) used: Mutex<BTreeMap<&'static str, Option<i64>>>,
 }
@@ -44,7 +44,7 @@ impl QueryTables {
     }
 
     fn session_over(self: &Arc<Self>, level: Level) -> SessionState {
-        let mut state = self.planner.clone();
+        let mut state = SessionState::clone(&self.planner);
         state.register_catalog_list(Arc::new(Catalog { tables: Arc::clone(self), level }));
         state.mark_start_execution();
         state

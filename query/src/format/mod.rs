@@ -117,6 +117,3 @@ fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     });
     RecordBatch::try_new(Arc::clone(schema), columns.collect()).map_err(|error| crate::error::internal(&error))
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, Schema};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
@@ -82,11 +82,7 @@ async fn read(objects: &Objects, delete: &DeleteFile) -> Result<ByDataFile> {
     let reader = ParquetObjectReader::new(Arc::clone(objects.store()), path).with_file_size(delete.size_bytes);
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
-    let column = |name: &str| {
-        let index = builder.schema().index_of(name);
-        index.map_err(|_| exec_datafusion_err!("the delete file {} has no column {name}", delete.location))
-    };
-    let columns = [column("file_path")?, column("pos")?];
+    let columns = columns(builder.schema(), &delete.location)?;
     let columns = ProjectionMask::roots(builder.parquet_schema(), columns);
     let mut batches = builder.with_projection(columns).build()?;
     let mut positions = ByDataFile::new();
@@ -103,6 +99,14 @@ async fn read(objects: &Objects, delete: &DeleteFile) -> Result<ByDataFile> {
         }
     }
     Ok(positions)
+}
+
+fn columns(schema: &Schema, location: &str) -> Result<[usize; 2]> {
+    let column = |name: &str| {
+        let index = schema.index_of(name);
+        index.map_err(|_| exec_datafusion_err!("the delete file {location} has no column {name}"))
+    };
+    Ok([column("file_path")?, column("pos")?])
 }
 
 /// All rows of the row groups but those at the positions, which are sorted and count through the file.

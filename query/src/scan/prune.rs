@@ -93,11 +93,11 @@ fn stated(file: &PlannedFile, id: i32) -> Option<&ColumnStatistics> {
     file.statistics.iter().find(|statistics| statistics.field_id == id)
 }
 
-/// Whether a file surely lacks a column, so that all its values are null. Only our own files state
-/// the null count of every column that they have; a guest may leave out what it likes.
+/// Whether a file surely lacks a column, so that all its values are null. Only our own manifests mention
+/// every column of their files; a guest may leave out what it likes.
 fn is_missing(file: &PlannedFile, id: i32) -> bool {
     match &file.columns {
-        FileColumns::ByFieldId => file.ours && file.statistics.iter().any(|statistics| statistics.nulls.is_some()),
+        FileColumns::ByFieldId => file.ours && !file.statistics.is_empty(),
         FileColumns::ByName(ids) => ids.iter().all(|(_, bound)| *bound != id),
     }
 }
