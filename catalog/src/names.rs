@@ -37,6 +37,6 @@ pub(crate) fn manifest_list(table_location: &str, snapshot_id: i64, attempt: u32
 }
 
 /// Eight random hexadecimal digits, drawn at each start.
-pub fn incarnation() -> String {
+pub(crate) fn incarnation() -> String {
     Uuid::new_v4().simple().to_string()[..8].to_owned()
 }

@@ -91,19 +91,29 @@ impl Views {
         })
     }
 
-    /// Puts a sealed range in the place of the rows that it holds.
+    /// Puts a sealed range in the place of the rows that it holds. If the table came to hold them
+    /// meanwhile, the range is not needed.
     pub fn publish_sealed(&self, range: Arc<SealedRange>) -> Result<()> {
         let (table, slot) = (range.record.table, range.record.slot);
         self.change(|view| {
-            view.state(table).tails[slot.index()].seal(range);
+            let state = view.state(table);
+            if range.record.through <= state.watermark(&self.writer, slot)? {
+                range.release();
+            } else {
+                state.tails[slot.index()].seal(range);
+            }
             Ok(())
         })
     }
 
-    /// Shows a table's new metadata and drops the rows that it covers.
+    /// Shows a table's new metadata and drops the rows that it covers. Metadata older than what is
+    /// shown is ignored, so that publishers need not agree on an order.
     pub fn publish_head(&self, head: Arc<TableHead>) -> Result<()> {
         self.change(|view| {
             let state = view.state(head.table);
+            if state.head.as_ref().is_ok_and(|shown| is_older(&head, shown)) {
+                return Ok(());
+            }
             state.head = Ok(head);
             for slot in Slot::ALL {
                 let watermark = state.watermark(&self.writer, slot)?;
@@ -132,6 +142,11 @@ impl Views {
         self.current.store(Arc::new(view));
         Ok(())
     }
+}
+
+fn is_older(head: &TableHead, shown: &TableHead) -> bool {
+    let age = |head: &TableHead| (head.metadata.last_sequence_number(), head.metadata.last_updated_ms());
+    head.metadata.uuid() == shown.metadata.uuid() && age(head) < age(shown)
 }
 
 impl ReadView {

@@ -1,0 +1,75 @@
+//! Deleting the metadata files that commits replace. Without it a table that commits every ten
+//! seconds leaves gigabytes of manifests a day.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::error::Result;
+use crate::head::TableHead;
+use crate::lake::Lake;
+use crate::objects::local_path;
+use crate::run::stopped;
+use crate::tables::Table;
+
+const SWEEP_EVERY_MAX: Duration = Duration::from_secs(600);
+const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
+
+impl Lake {
+    /// Sweeps the metadata folders of our tables from time to time until told to stop.
+    pub async fn run_cleanup(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let every = (self.settings().metadata_grace / 6).clamp(SWEEP_EVERY_MIN, SWEEP_EVERY_MAX);
+        while !stopped(&mut stop, every).await {
+            for table in Table::ALL {
+                match self.sweep_metadata(table).await {
+                    Ok(0) => {}
+                    Ok(files) => tracing::debug!(table = table.short_name(), files, "deleted replaced metadata"),
+                    Err(error) => {
+                        let error = crate::error::chain(&error);
+                        tracing::warn!(table = table.short_name(), error, "cannot delete replaced metadata");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deletes metadata files that nothing reaches and that are older than the grace, which covers
+    /// commits under way and queries that hold an older view. Says how many.
+    pub async fn sweep_metadata(&self, table: Table) -> Result<usize> {
+        // Files first, then what is reachable: a file that appears in between is not in the list.
+        let objects = self.cache.objects().clone();
+        let Some(head) = self.views.current().head(table).cloned() else { return Ok(0) };
+        let folder = format!("{}/metadata", head.metadata.location().trim_end_matches('/'));
+        let files = objects.list(&folder)?;
+        let Some(head) = self.views.current().head(table).cloned() else { return Ok(0) };
+        let reachable = self.reachable_metadata(&head).await?;
+        let grace = self.settings().metadata_grace.as_secs();
+        let mut deleted = 0;
+        for (location, age) in files {
+            if age >= grace && !reachable.contains(&local_path(&location)?) {
+                objects.delete(&location)?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// The present metadata, those of its log, and the lists and manifests of every retained snapshot.
+    /// As paths: guests spell locations in more than one way.
+    async fn reachable_metadata(&self, head: &TableHead) -> Result<HashSet<PathBuf>> {
+        let metadata = &head.metadata;
+        let mut reachable = vec![head.metadata_location.clone()];
+        reachable.extend(metadata.metadata_log().iter().map(|entry| entry.metadata_file.clone()));
+        for snapshot in metadata.snapshots() {
+            reachable.push(snapshot.manifest_list().to_owned());
+            let list = self.cache.manifest_list(snapshot, metadata).await?;
+            reachable.extend(list.iter().map(|manifest| manifest.manifest_path.clone()));
+        }
+        let statistics = metadata.statistics_iter().map(|file| file.statistics_path.clone());
+        reachable.extend(statistics);
+        Ok(reachable.iter().filter_map(|location| local_path(location).ok()).collect())
+    }
+}

@@ -1,0 +1,151 @@
+//! Namespaces and table pointers in SQLite. A pointer moves in one synced transaction.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use iceberg::{NamespaceIdent, TableIdent};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::{Error, Result};
+
+const FORMAT: i64 = 1;
+/// Stands between the levels of a namespace, as in the REST protocol.
+const LEVEL_SEPARATOR: char = '\u{1f}';
+
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+}
+
+pub(super) type Properties = HashMap<String, String>;
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Store> {
+        let failed = Error::sqlite("open the catalog database");
+        let connection = Connection::open(path).map_err(&failed)?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = FULL;
+                 CREATE TABLE IF NOT EXISTS meta (format INTEGER NOT NULL);
+                 CREATE TABLE IF NOT EXISTS namespaces (name TEXT PRIMARY KEY, properties TEXT NOT NULL);
+                 CREATE TABLE IF NOT EXISTS tables (
+                     namespace TEXT NOT NULL, name TEXT NOT NULL, uuid TEXT NOT NULL,
+                     metadata_location TEXT NOT NULL, previous_location TEXT, updated_ms INTEGER NOT NULL,
+                     PRIMARY KEY (namespace, name));",
+            )
+            .map_err(&failed)?;
+        let format: Option<i64> =
+            connection.query_row("SELECT format FROM meta", [], |row| row.get(0)).optional().map_err(&failed)?;
+        match format {
+            None => {
+                connection.execute("INSERT INTO meta (format) VALUES (?)", [FORMAT]).map_err(&failed)?;
+            }
+            Some(found) if found > FORMAT => {
+                return Err(Error::Refused(format!(
+                    "{} has format {found}, written by a later release; this one reads format {FORMAT}",
+                    path.display()
+                )));
+            }
+            Some(_) => {}
+        }
+        Ok(Store { connection })
+    }
+
+    pub(super) fn namespaces(&self) -> Result<Vec<NamespaceIdent>> {
+        let failed = Error::sqlite("list namespaces");
+        let mut statement =
+            self.connection.prepare_cached("SELECT name FROM namespaces ORDER BY name").map_err(&failed)?;
+        let names = statement.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
+        names.map(|name| Ok(namespace_of(&name.map_err(&failed)?))).collect()
+    }
+
+    pub(super) fn namespace(&self, namespace: &NamespaceIdent) -> Result<Option<Properties>> {
+        let text: Option<String> = self
+            .connection
+            .query_row("SELECT properties FROM namespaces WHERE name = ?", [name_of(namespace)], |row| row.get(0))
+            .optional()
+            .map_err(Error::sqlite("read a namespace"))?;
+        Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_default()))
+    }
+
+    /// False if it exists.
+    pub(super) fn create_namespace(&self, namespace: &NamespaceIdent, properties: &Properties) -> Result<bool> {
+        let text = serde_json::to_string(properties).expect("plain data");
+        let inserted = self
+            .connection
+            .execute("INSERT OR IGNORE INTO namespaces (name, properties) VALUES (?, ?)", [name_of(namespace), text]);
+        Ok(inserted.map_err(Error::sqlite("create a namespace"))? == 1)
+    }
+
+    pub(super) fn set_namespace_properties(&self, namespace: &NamespaceIdent, properties: &Properties) -> Result<()> {
+        let text = serde_json::to_string(properties).expect("plain data");
+        let updated = self
+            .connection
+            .execute("UPDATE namespaces SET properties = ? WHERE name = ?", [text, name_of(namespace)]);
+        updated.map(|_| ()).map_err(Error::sqlite("change a namespace"))
+    }
+
+    pub(super) fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
+        let dropped = self.connection.execute("DELETE FROM namespaces WHERE name = ?", [name_of(namespace)]);
+        dropped.map(|_| ()).map_err(Error::sqlite("drop a namespace"))
+    }
+
+    pub(super) fn tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
+        let failed = Error::sqlite("list tables");
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT name FROM tables WHERE namespace = ? ORDER BY name")
+            .map_err(&failed)?;
+        let names = statement.query_map([name_of(namespace)], |row| row.get::<_, String>(0)).map_err(&failed)?;
+        names.map(|name| Ok(TableIdent::new(namespace.clone(), name.map_err(&failed)?))).collect()
+    }
+
+    /// Location of the table's metadata.
+    pub(super) fn table(&self, table: &TableIdent) -> Result<Option<String>> {
+        self.connection
+            .query_row(
+                "SELECT metadata_location FROM tables WHERE namespace = ? AND name = ?",
+                [name_of(table.namespace()), table.name().to_owned()],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(Error::sqlite("read a table's pointer"))
+    }
+
+    /// False if it exists.
+    pub(super) fn insert_table(&self, table: &TableIdent, uuid: &str, location: &str, now_ms: i64) -> Result<bool> {
+        let inserted = self.connection.execute(
+            "INSERT OR IGNORE INTO tables (namespace, name, uuid, metadata_location, updated_ms) VALUES (?, ?, ?, ?, ?)",
+            params![name_of(table.namespace()), table.name(), uuid, location, now_ms],
+        );
+        Ok(inserted.map_err(Error::sqlite("create a table's pointer"))? == 1)
+    }
+
+    /// Moves the pointer if it still is at `from`; durable when this returns true.
+    pub(super) fn move_table(&self, table: &TableIdent, from: &str, to: &str, now_ms: i64) -> Result<bool> {
+        let moved = self.connection.execute(
+            "UPDATE tables SET metadata_location = ?, previous_location = metadata_location, updated_ms = ? \
+             WHERE namespace = ? AND name = ? AND metadata_location = ?",
+            params![to, now_ms, name_of(table.namespace()), table.name(), from],
+        );
+        Ok(moved.map_err(Error::sqlite("move a table's pointer"))? == 1)
+    }
+
+    pub(super) fn drop_table(&self, table: &TableIdent) -> Result<()> {
+        let dropped = self.connection.execute(
+            "DELETE FROM tables WHERE namespace = ? AND name = ?",
+            [name_of(table.namespace()), table.name().to_owned()],
+        );
+        dropped.map(|_| ()).map_err(Error::sqlite("drop a table's pointer"))
+    }
+}
+
+fn name_of(namespace: &NamespaceIdent) -> String {
+    namespace.as_ref().join(&LEVEL_SEPARATOR.to_string())
+}
+
+pub(super) fn namespace_of(name: &str) -> NamespaceIdent {
+    let levels = name.split(LEVEL_SEPARATOR).map(str::to_owned).collect();
+    NamespaceIdent::from_vec(levels).unwrap_or_else(|_| NamespaceIdent::new(name.to_owned()))
+}

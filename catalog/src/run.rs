@@ -1,0 +1,174 @@
+//! The loops that the server runs: the sealer, one committer per table, and the last round at shutdown.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iceberg::TableIdent;
+use iceberg_catalog_rest::CreateTableRequest;
+use tokio::sync::watch;
+
+use crate::commit::CommitError;
+use crate::error::{Error, Result, chain};
+use crate::head::TableHead;
+use crate::lake::{Lake, slots_and_tables};
+use crate::tables::{BINDING_PROPERTY, Binding, Slot, Table, iceberg_schema, partition_spec};
+use crate::telemetry;
+
+const TICK_MAX: Duration = Duration::from_millis(250);
+const TICK_MIN: Duration = Duration::from_millis(10);
+const RETRY_AFTER_TROUBLE: Duration = Duration::from_secs(2);
+const RETRY_AFTER_HALT: Duration = Duration::from_secs(60);
+
+impl Lake {
+    /// Seals what is due until told to stop.
+    pub async fn run_sealer(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !stopped(&mut stop, self.tick()).await {
+            let lake = Arc::clone(&self);
+            let sealed = tokio::task::spawn_blocking(move || lake.seal_due()).await;
+            if let Ok(Err(error)) = sealed {
+                tracing::error!(error = chain(&error), "cannot seal rows; they stay in the log");
+                stopped(&mut stop, RETRY_AFTER_TROUBLE).await;
+            }
+            self.report();
+        }
+    }
+
+    /// Creates or loads the table, then commits what is due until told to stop.
+    pub async fn run_committer(self: Arc<Self>, table: Table, mut stop: watch::Receiver<bool>) {
+        while !self.make_ready(table).await {
+            if stopped(&mut stop, RETRY_AFTER_TROUBLE).await {
+                return;
+            }
+        }
+        while !stopped(&mut stop, self.tick()).await {
+            for slot in Slot::ALL {
+                if !self.commit_is_due(slot, table) {
+                    continue;
+                }
+                let wait = match self.commit_sealed(slot, table).await {
+                    Ok(()) => {
+                        self.set_trouble(table, None);
+                        continue;
+                    }
+                    Err(CommitError::Retry(reason)) => {
+                        self.set_trouble(table, Some(reason));
+                        RETRY_AFTER_TROUBLE
+                    }
+                    Err(CommitError::Halt(reason)) => {
+                        self.set_trouble(table, Some(reason));
+                        RETRY_AFTER_HALT
+                    }
+                };
+                if stopped(&mut stop, wait).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Seals and commits everything, once per table. What does not get there is in the log.
+    pub async fn finish(self: &Arc<Self>) -> Result<()> {
+        let lake = Arc::clone(self);
+        let sealed = tokio::task::spawn_blocking(move || lake.seal_all()).await;
+        sealed.map_err(|error| Error::Corrupt(error.to_string()))??;
+        for (slot, table) in slots_and_tables() {
+            if let Err(error) = self.commit_sealed(slot, table).await {
+                self.set_trouble(table, Some(error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waits to be committed.
+    pub fn is_settled(&self) -> bool {
+        let view = self.views.current();
+        slots_and_tables().all(|(slot, table)| view.tail(table, slot).is_empty())
+    }
+
+    /// Loads the table, or creates it if there is none; resolves what an earlier process left open.
+    async fn make_ready(self: &Arc<Self>, table: Table) -> bool {
+        let ready = async {
+            let ident = self.settings.ident(table);
+            let head = self.load_or_create(&ident, table).await?;
+            self.views.publish_head(head)?;
+            for slot in Slot::ALL {
+                self.resolve_pending(slot, table).await?;
+            }
+            Ok::<(), CommitError>(())
+        };
+        match ready.await {
+            Ok(()) => {
+                self.set_trouble(table, None);
+                true
+            }
+            Err(error) => {
+                self.views.publish_not_ready(table, &error.to_string());
+                self.set_trouble(table, Some(error.to_string()));
+                false
+            }
+        }
+    }
+
+    async fn load_or_create(&self, ident: &TableIdent, table: Table) -> Result<Arc<TableHead>, CommitError> {
+        let retry = |error: crate::table_catalog::CatalogError| CommitError::Retry(error.to_string());
+        self.catalog.ensure_namespace(ident.namespace()).await.map_err(retry)?;
+        let loaded = match self.catalog.load(ident).await.map_err(retry)? {
+            Some(loaded) => loaded,
+            None => self.catalog.create(ident, creation(ident, table)?).await.map_err(retry)?,
+        };
+        Ok(Arc::new(TableHead::new(table, loaded.metadata, loaded.metadata_location)?))
+    }
+
+    fn commit_is_due(&self, slot: Slot, table: Table) -> bool {
+        let view = self.views.current();
+        let tail = view.tail(table, slot);
+        let Some(oldest) = tail.sealed.iter().map(|range| range.record.received_us).min() else { return false };
+        let interval_us = i64::try_from(self.settings.interval(slot).as_micros()).unwrap_or(i64::MAX);
+        let old = self.clock.now_us().saturating_sub(oldest) >= interval_us;
+        old || tail.sealed_bytes() >= self.settings.commit_sealed_bytes
+    }
+
+    fn tick(&self) -> Duration {
+        (self.settings.commit_interval / 8).clamp(TICK_MIN, TICK_MAX)
+    }
+
+    fn report(&self) {
+        let view = self.views.current();
+        let now_us = self.clock.now_us();
+        for (slot, table) in slots_and_tables() {
+            let age_us = view.tail(table, slot).oldest_us().map_or(0, |oldest| now_us.saturating_sub(oldest));
+            telemetry::lag(slot, table, age_us as f64 / 1e6);
+        }
+        telemetry::tails(self.views.tail_bytes(), view.sealed_bytes());
+    }
+}
+
+/// Waits, and says whether it is time to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>, wait: Duration) -> bool {
+    let told = stop.wait_for(|stop| *stop);
+    tokio::time::timeout(wait, told).await.is_ok()
+}
+
+fn creation(ident: &TableIdent, table: Table) -> Result<CreateTableRequest> {
+    let schema = iceberg_schema(table)?;
+    let binding = Binding::by_name(table, &schema).to_property(table);
+    let properties = [
+        ("format-version", "2"),
+        ("write.parquet.compression-codec", "zstd"),
+        ("write.metadata.delete-after-commit.enabled", "true"),
+        ("write.metadata.previous-versions-max", "20"),
+        ("commit.retry.num-retries", "20"),
+        ("hogflare.schema-release", "1"),
+        (BINDING_PROPERTY, &binding),
+    ];
+    Ok(CreateTableRequest {
+        name: ident.name().to_owned(),
+        location: None,
+        partition_spec: Some(partition_spec(table, &schema)?),
+        schema,
+        write_order: None,
+        stage_create: None,
+        properties: properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<HashMap<_, _>>(),
+    })
+}

@@ -1,0 +1,66 @@
+//! What the committer needs of a catalog: embedded in this process, or remote.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
+use iceberg::{NamespaceIdent, TableIdent};
+use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
+
+/// A table's metadata and where it stands.
+#[derive(Clone, Debug)]
+pub struct LoadedTable {
+    pub metadata: Arc<TableMetadata>,
+    pub metadata_location: String,
+}
+
+#[async_trait]
+pub trait TableCatalog: Debug + Send + Sync {
+    /// The table as it is now; none if there is none.
+    async fn load(&self, table: &TableIdent) -> Result<Option<LoadedTable>, CatalogError>;
+
+    /// Creates the namespace if there is none.
+    async fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError>;
+
+    /// Creates the table; if another process was first, its table is the answer.
+    async fn create(&self, table: &TableIdent, request: CreateTableRequest) -> Result<LoadedTable, CatalogError>;
+
+    /// Posts a commit once. Never retries by itself: only the caller can tell a repeat from a race.
+    async fn commit(&self, table: &TableIdent, request: CommitTableRequest) -> CommitReply;
+}
+
+/// What a catalog answered to a commit.
+#[derive(Debug)]
+pub enum CommitReply {
+    /// Applied; the metadata that resulted.
+    Applied(LoadedTable),
+    /// A requirement failed: somebody else moved the table, or this is our own commit replayed.
+    Conflict(String),
+    /// It may or may not have been applied.
+    Unknown(String),
+    /// Not applied; wait.
+    RateLimited(Duration),
+    /// Not applied and never will be.
+    Rejected(String),
+}
+
+/// A catalog could not be asked, or refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("catalog: {message}")]
+pub struct CatalogError {
+    pub message: String,
+}
+
+impl CatalogError {
+    pub fn new(message: impl Into<String>) -> CatalogError {
+        CatalogError { message: message.into() }
+    }
+}
+
+impl From<crate::Error> for CatalogError {
+    fn from(error: crate::Error) -> CatalogError {
+        CatalogError { message: crate::error::chain(&error) }
+    }
+}

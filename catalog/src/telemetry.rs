@@ -1,0 +1,37 @@
+//! Metric names of this crate, in Prometheus base units.
+
+use metrics::{counter, gauge, histogram};
+
+use crate::tables::{Slot, Table};
+use crate::tail::SealRecord;
+
+pub const SEALED_ROWS: &str = "hogflare_sealed_rows_total";
+pub const COMMITS: &str = "hogflare_commits_total";
+pub const COMMITTED_ROWS: &str = "hogflare_committed_rows_total";
+pub const COMMIT_SECONDS: &str = "hogflare_commit_duration_seconds";
+pub const OLDEST_ROW_SECONDS: &str = "hogflare_commit_oldest_row_age_seconds";
+pub const TAIL_BYTES: &str = "hogflare_tail_bytes";
+pub const SEALED_BYTES: &str = "hogflare_sealed_bytes";
+
+pub(crate) fn sealed(record: &SealRecord) {
+    counter!(SEALED_ROWS, "table" => record.table.short_name()).increment(record.through - record.after);
+}
+
+/// `outcome` is one of committed, conflict, unknown, rate_limited, rejected.
+pub(crate) fn commit(table: Table, outcome: &'static str) {
+    counter!(COMMITS, "table" => table.short_name(), "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn committed(table: Table, rows: u64, seconds: f64) {
+    counter!(COMMITTED_ROWS, "table" => table.short_name()).increment(rows);
+    histogram!(COMMIT_SECONDS, "table" => table.short_name()).record(seconds);
+}
+
+pub(crate) fn lag(slot: Slot, table: Table, seconds: f64) {
+    gauge!(OLDEST_ROW_SECONDS, "table" => table.short_name(), "slot" => slot.name()).set(seconds);
+}
+
+pub(crate) fn tails(tail_bytes: u64, sealed_bytes: u64) {
+    gauge!(TAIL_BYTES).set(tail_bytes as f64);
+    gauge!(SEALED_BYTES).set(sealed_bytes as f64);
+}

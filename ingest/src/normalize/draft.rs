@@ -1,0 +1,172 @@
+//! One event as its sender wrote it, with the meaning that its route gives it.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::sent::{Additions, Sent};
+use super::{Fault, fault};
+use crate::event::DistinctId;
+use crate::properties::Object;
+use crate::protocol::json::{Json, Member};
+use crate::protocol::shape::Item;
+use crate::protocol::{Endpoint, Reason};
+use crate::text::splice;
+
+/// The keys of an event, its properties already without what could be read in two ways.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    name: Cow<'a, str>,
+    distinct_id: Option<Json<'a>>,
+    uuid: Option<Json<'a>>,
+    pub(super) timestamp: Option<Json<'a>>,
+    pub(super) offset: Option<Json<'a>>,
+    pub(super) sent_at: Option<Json<'a>>,
+    pub(super) context: Option<Json<'a>>,
+    ip: Option<Json<'a>>,
+    pub(super) properties: Object<'a>,
+    /// Keys that go into the properties, which do not have them; values are JSON.
+    additions: Additions<'a>,
+    /// Top-level keys without a place of their own, as they stand between the quotes.
+    others: Vec<(&'a str, Json<'a>)>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn read(item: Item<'a>, fields: &'a [Member], endpoint: Endpoint) -> Result<Draft<'a>, Fault> {
+        let mut sent = Sent::read(item, fields);
+        let properties = sent.properties(item)?;
+        let mut additions = Additions::new();
+        let default_name = match endpoint {
+            Endpoint::Identify => {
+                sent.identify(&properties, &mut additions);
+                Some("$identify")
+            }
+            Endpoint::Alias => {
+                sent.alias(&properties, &mut additions)?;
+                Some("$create_alias")
+            }
+            Endpoint::Groups => {
+                sent.group(&properties, &mut additions)?;
+                Some("$groupidentify")
+            }
+            Endpoint::Engage => Some("$engage"),
+            _ => None,
+        };
+        let name = match (sent.event.filter(|event| !event.is_null()), default_name) {
+            (Some(event), _) => {
+                event.as_text().ok_or_else(|| fault(Reason::MissingEvent, "the event's name is not a string"))?
+            }
+            (None, Some(name)) => Cow::Borrowed(name),
+            (None, None) => return Err(fault(Reason::MissingEvent, "event submitted without a name (key \"event\")")),
+        };
+        if name.is_empty() {
+            return Err(fault(Reason::EmptyEvent, "event submitted with an empty event name"));
+        }
+        let properties = sent.settle(properties, &mut additions);
+        Ok(Draft {
+            name,
+            distinct_id: sent.distinct_id,
+            uuid: sent.uuid.filter(|uuid| !uuid.is_null()),
+            timestamp: sent.timestamp,
+            offset: sent.offset,
+            sent_at: sent.sent_at,
+            context: sent.context.filter(|context| !context.is_null()),
+            ip: sent.ip.filter(|ip| ip.as_text().is_some_and(|ip| !ip.is_empty())),
+            properties,
+            additions,
+            others: sent.others,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Of the event, else of its properties.
+    pub(super) fn distinct_id(&self, property: Option<Json<'_>>) -> Result<DistinctId, Fault> {
+        let sent = [self.distinct_id, property, self.added("distinct_id")].into_iter().flatten();
+        sent.filter_map(Json::stringified)
+            .find_map(|id| DistinctId::parse(&id))
+            .ok_or_else(|| fault(Reason::MissingDistinctId, "event submitted without a distinct_id"))
+    }
+
+    /// Nothing when the client sent none or an empty one.
+    pub(super) fn uuid(&self) -> Result<Option<Uuid>, Fault> {
+        let Some(sent) = self.uuid else { return Ok(None) };
+        match sent.as_text() {
+            Some(text) if text.is_empty() => Ok(None),
+            Some(text) => {
+                Uuid::try_parse(&text).map(Some).map_err(|_| fault(Reason::InvalidUuid, "the uuid is not a UUID"))
+            }
+            None => Err(fault(Reason::InvalidUuid, "the uuid is not a string")),
+        }
+    }
+
+    /// Whether the event names an address beside its properties.
+    pub(super) fn has_ip(&self) -> bool {
+        self.ip.is_some()
+    }
+
+    /// The text to store, with room for what enrichment adds.
+    pub(super) fn properties_text(&self, has_ip: bool) -> String {
+        const ROOM_BYTES: usize = 64;
+        let raw = self.properties.raw();
+        let added: usize = self.additions.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
+        let mut text = String::with_capacity(raw.len() + added + ROOM_BYTES);
+        text.push_str(raw);
+        for (key, value) in &self.additions {
+            splice(&mut text, key, value);
+        }
+        if let (Some(ip), false) = (self.ip, has_ip) {
+            splice(&mut text, "$ip", ip.raw());
+        }
+        text
+    }
+
+    /// A key that goes into the properties.
+    pub(super) fn added(&self, name: &str) -> Option<Json<'_>> {
+        let (_, value) = self.additions.iter().find(|(key, _)| *key == name)?;
+        Some(Json::scanned(value))
+    }
+
+    pub(super) fn other(&self, name: &str) -> Option<Json<'a>> {
+        self.others.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    /// Keys for `extra`, raw. An address that lost against the properties' is kept there.
+    pub(super) fn others(&self, has_ip: bool) -> impl Iterator<Item = (&'a str, Json<'a>)> + '_ {
+        let ip = self.ip.filter(|_| has_ip).map(|ip| ("ip", ip));
+        self.others.iter().copied().chain(ip)
+    }
+
+    pub(super) fn context_session_id(&self) -> Option<Cow<'a, str>> {
+        let context = Object::parse(self.context.filter(|context| context.is_object())?.raw());
+        let session_id = context.get("$session_id").or_else(|| context.get("session_id"))?;
+        session_id.scalar().map(|id| Cow::Owned(id.into_owned()))
+    }
+}
+
+/// What can be told of an event that is not one, for its dead letter.
+#[derive(Debug, Default)]
+pub(super) struct Readable<'a> {
+    pub(super) event: Option<Cow<'a, str>>,
+    pub(super) distinct_id: Option<Cow<'a, str>>,
+    pub(super) uuid: Option<Cow<'a, str>>,
+    pub(super) lib: Option<Cow<'a, str>>,
+}
+
+impl<'a> Readable<'a> {
+    pub(super) fn read(item: Item<'a>) -> Readable<'a> {
+        let Some(fields) = item.fields else { return Readable::default() };
+        let find = |members: &'a [Member], name: &str| {
+            let member = members.iter().rev().find(|member| member.key.of(item.text) == name)?;
+            Json::at(item.text, member.value).scalar()
+        };
+        Readable {
+            event: find(fields, "event"),
+            distinct_id: find(fields, "distinct_id").or_else(|| find(item.properties, "distinct_id")),
+            uuid: find(fields, "uuid"),
+            lib: find(item.properties, "$lib"),
+        }
+    }
+}

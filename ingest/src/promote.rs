@@ -1,0 +1,235 @@
+//! One pass over the properties of an event: those that have a column, and those that steer us.
+
+use std::sync::LazyLock;
+
+use crate::properties::Object;
+use crate::protocol::json::Json;
+
+/// A column that is filled from properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    SessionId,
+    WindowId,
+    CurrentUrl,
+    Pathname,
+    Host,
+    PageTitle,
+    Referrer,
+    ReferringDomain,
+    UtmSource,
+    UtmMedium,
+    UtmCampaign,
+    UtmContent,
+    UtmTerm,
+    Browser,
+    BrowserVersion,
+    Os,
+    OsVersion,
+    DeviceType,
+    Lib,
+    LibVersion,
+    Country,
+    Region,
+    City,
+    Timezone,
+    CfColo,
+    CfAsn,
+}
+
+impl Column {
+    pub(crate) const COUNT: usize = Column::CfAsn as usize + 1;
+
+    pub(crate) const ALL: [Column; Column::COUNT] = {
+        use Column::*;
+        [
+            SessionId,
+            WindowId,
+            CurrentUrl,
+            Pathname,
+            Host,
+            PageTitle,
+            Referrer,
+            ReferringDomain,
+            UtmSource,
+            UtmMedium,
+            UtmCampaign,
+            UtmContent,
+            UtmTerm,
+            Browser,
+            BrowserVersion,
+            Os,
+            OsVersion,
+            DeviceType,
+            Lib,
+            LibVersion,
+            Country,
+            Region,
+            City,
+            Timezone,
+            CfColo,
+            CfAsn,
+        ]
+    };
+}
+
+/// A property that decides about the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    DistinctId,
+    Ip,
+    Groups,
+    ProcessPersonProfile,
+    IgnoreSentAt,
+    Alias,
+    GroupType,
+    GroupKey,
+}
+
+impl Special {
+    const COUNT: usize = Special::GroupKey as usize + 1;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// The number is the rank among the properties that may fill the column: the lowest wins.
+    Column(Column, u8),
+    Special(Special),
+}
+
+const KNOWN: &[(&str, Known)] = {
+    use Column::*;
+    use Known::{Column as To, Special as Is};
+    use Special::*;
+    &[
+        ("$session_id", To(SessionId, 0)),
+        ("session_id", To(SessionId, 1)),
+        ("$window_id", To(WindowId, 0)),
+        ("window_id", To(WindowId, 1)),
+        ("$current_url", To(CurrentUrl, 0)),
+        ("current_url", To(CurrentUrl, 1)),
+        ("url", To(CurrentUrl, 2)),
+        ("$pathname", To(Pathname, 0)),
+        ("pathname", To(Pathname, 1)),
+        ("path", To(Pathname, 2)),
+        ("$host", To(Host, 0)),
+        ("host", To(Host, 1)),
+        ("$title", To(PageTitle, 0)),
+        ("title", To(PageTitle, 1)),
+        ("page_title", To(PageTitle, 2)),
+        ("$referrer", To(Referrer, 0)),
+        ("referrer", To(Referrer, 1)),
+        ("$referring_domain", To(ReferringDomain, 0)),
+        ("utm_source", To(UtmSource, 0)),
+        ("$utm_source", To(UtmSource, 1)),
+        ("utm_medium", To(UtmMedium, 0)),
+        ("$utm_medium", To(UtmMedium, 1)),
+        ("utm_campaign", To(UtmCampaign, 0)),
+        ("$utm_campaign", To(UtmCampaign, 1)),
+        ("utm_content", To(UtmContent, 0)),
+        ("$utm_content", To(UtmContent, 1)),
+        ("utm_term", To(UtmTerm, 0)),
+        ("$utm_term", To(UtmTerm, 1)),
+        ("$browser", To(Browser, 0)),
+        ("$browser_version", To(BrowserVersion, 0)),
+        ("$os", To(Os, 0)),
+        ("$os_name", To(Os, 1)),
+        ("$os_version", To(OsVersion, 0)),
+        ("$device_type", To(DeviceType, 0)),
+        ("$lib", To(Lib, 0)),
+        ("$lib_version", To(LibVersion, 0)),
+        ("$geoip_country_code", To(Country, 0)),
+        ("country_code", To(Country, 1)),
+        ("$geoip_subdivision_1_name", To(Region, 0)),
+        ("$geoip_subdivision_1_code", To(Region, 1)),
+        ("$geoip_city_name", To(City, 0)),
+        ("$geoip_time_zone", To(Timezone, 0)),
+        ("$timezone", To(Timezone, 1)),
+        ("cf_colo", To(CfColo, 0)),
+        ("cf_asn", To(CfAsn, 0)),
+        ("distinct_id", Is(DistinctId)),
+        ("$ip", Is(Ip)),
+        ("$groups", Is(Groups)),
+        ("$process_person_profile", Is(ProcessPersonProfile)),
+        ("$ignore_sent_at", Is(IgnoreSentAt)),
+        ("alias", Is(Alias)),
+        ("$group_type", Is(GroupType)),
+        ("$group_key", Is(GroupKey)),
+    ]
+};
+
+const KEY_BYTES_MAX: usize = 32;
+
+/// Known keys by length: a handful of comparisons for each property.
+static BY_LENGTH: LazyLock<[Vec<(&'static str, Known)>; KEY_BYTES_MAX]> = LazyLock::new(|| {
+    let mut by_length: [Vec<(&str, Known)>; KEY_BYTES_MAX] = Default::default();
+    for (key, known) in KNOWN {
+        by_length[key.len()].push((key, *known));
+    }
+    by_length
+});
+
+/// What one pass found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promotion<'a> {
+    columns: [Option<Json<'a>>; Column::COUNT],
+    specials: [Option<Json<'a>>; Special::COUNT],
+}
+
+/// Reads the known keys. An object that repeats keys must have been rewritten before.
+pub(crate) fn promote<'a>(properties: &'a Object<'_>) -> Promotion<'a> {
+    let by_length = &*BY_LENGTH;
+    let mut found = Promotion { columns: [None; Column::COUNT], specials: [None; Special::COUNT] };
+    let mut ranks = [u8::MAX; Column::COUNT];
+    for (key, value) in properties.entries() {
+        let Some(bucket) = by_length.get(key.len()) else { continue };
+        let Some((_, known)) = bucket.iter().find(|(name, _)| *name == key) else { continue };
+        match *known {
+            Known::Special(special) => found.specials[special as usize] = Some(value),
+            Known::Column(column, rank) => {
+                let column = column as usize;
+                if rank < ranks[column] && is_scalar(value) {
+                    ranks[column] = rank;
+                    found.columns[column] = Some(value);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn is_scalar(value: Json<'_>) -> bool {
+    !value.is_null() && !value.is_object() && !value.is_array()
+}
+
+impl<'a> Promotion<'a> {
+    /// The property that fills the column: a string, number or boolean.
+    pub(crate) fn column(&self, column: Column) -> Option<Json<'a>> {
+        self.columns[column as usize]
+    }
+
+    pub(crate) fn special(&self, special: Special) -> Option<Json<'a>> {
+        self.specials[special as usize]
+    }
+}
+
+/// The referring domain to show: of the property, else of the referrer; nothing for a direct visit and
+/// for the own host.
+pub(crate) fn referring_domain<'a>(
+    property: Option<&'a str>,
+    referrer: Option<&'a str>,
+    own_host: Option<&str>,
+) -> Option<&'a str> {
+    let domain = property.or_else(|| referrer.and_then(host_of))?;
+    let is_own = own_host.is_some_and(|host| host.eq_ignore_ascii_case(domain));
+    (domain != "$direct" && !domain.is_empty() && !is_own).then_some(domain)
+}
+
+/// Host and port of a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    Some(authority.rsplit('@').next().unwrap_or(authority))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Flags and environment. `--help` is the manual: each flag names its variable, unit and default.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// PostHog-compatible capture into Apache Iceberg tables, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "hogflare", version, subcommand_required = false, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take events and answer queries (the default)
+    Serve(Box<ServeArgs>),
+    /// Show it working: own folder, sample traffic of a small shop, lines to paste
+    Demo(Box<DemoArgs>),
+    /// Run one SQL statement on a running server and print the rows
+    Sql(SqlArgs),
+    /// Print the effective settings, secrets masked
+    Config(Box<ServeArgs>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address for everything; port 0 takes a free one
+    #[arg(long, env = "HOGFLARE_LISTEN", default_value = "127.0.0.1:4567", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: String,
+    /// Second address that offers the SDK routes alone, for the open internet
+    #[arg(long, env = "HOGFLARE_LISTEN_SDK", value_name = "ADDRESS:PORT")]
+    pub(crate) listen_sdk: Option<String>,
+    /// Address that offers /metrics without a token
+    #[arg(long, env = "HOGFLARE_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<String>,
+    /// Folder of the log, the embedded catalog and its tables
+    #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// What a 200 survives: fsync = the process and a power cut; os = the process only
+    #[arg(long, env = "HOGFLARE_DURABILITY", default_value = "fsync", value_parser = ["fsync", "os"])]
+    pub(crate) durability: String,
+    /// Iceberg namespace of the tables
+    #[arg(long, env = "HOGFLARE_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// In front of every table's name
+    #[arg(long, env = "HOGFLARE_TABLE_PREFIX", default_value = "hogflare_")]
+    pub(crate) table_prefix: String,
+    /// Age at which rows are committed to their table, such as 500ms, 10s, 1h
+    #[arg(long, env = "HOGFLARE_COMMIT_INTERVAL", default_value = "10s", value_name = "DURATION")]
+    pub(crate) commit_interval: String,
+    /// The same for rows of far days and historical imports
+    #[arg(long, env = "HOGFLARE_LATE_COMMIT_INTERVAL", default_value = "5m", value_name = "DURATION")]
+    pub(crate) late_commit_interval: String,
+    /// Memory for rows that are not on disk as Parquet yet; above it 503
+    #[arg(long, env = "HOGFLARE_TAIL_BYTES_MAX", default_value = "128MiB", value_name = "BYTES")]
+    pub(crate) tail_bytes_max: String,
+    /// Disk for rows that are not in their table yet; above it 503
+    #[arg(long, env = "HOGFLARE_WAL_BYTES_MAX", default_value = "10GiB", value_name = "BYTES")]
+    pub(crate) wal_bytes_max: String,
+    /// Memory for requests in flight; one body may take a quarter
+    #[arg(long, env = "HOGFLARE_REQUEST_BYTES_MAX", default_value = "128MiB", value_name = "BYTES")]
+    pub(crate) request_bytes_max: String,
+    /// Tokens that read, as name:secret, separated by ; or newline. The one in <data-dir>/read-token reads too
+    #[arg(long, env = "HOGFLARE_READ_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub(crate) read_tokens: String,
+    /// Tokens that read and change tables at /iceberg, as name:secret, separated by ; or newline
+    #[arg(long, env = "HOGFLARE_ADMIN_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub(crate) admin_tokens: String,
+    /// Answer reads without a token, to direct callers on this machine only
+    #[arg(long, env = "HOGFLARE_OPEN_READS")]
+    pub(crate) open_reads: bool,
+    /// Addresses of proxies whose X-Forwarded-For counts, separated by commas
+    #[arg(long, env = "HOGFLARE_TRUSTED_PROXIES", default_value = "", value_name = "ADDRESSES")]
+    pub(crate) trusted_proxies: String,
+    /// Fills the column team_id
+    #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER")]
+    pub(crate) team_id: Option<i64>,
+    /// Group type of the column group0 (and so on to group4)
+    #[arg(long, env = "POSTHOG_GROUP_TYPE_0", value_name = "TYPE")]
+    pub(crate) group_type_0: Option<String>,
+    #[arg(long, env = "POSTHOG_GROUP_TYPE_1", value_name = "TYPE")]
+    pub(crate) group_type_1: Option<String>,
+    #[arg(long, env = "POSTHOG_GROUP_TYPE_2", value_name = "TYPE")]
+    pub(crate) group_type_2: Option<String>,
+    #[arg(long, env = "POSTHOG_GROUP_TYPE_3", value_name = "TYPE")]
+    pub(crate) group_type_3: Option<String>,
+    #[arg(long, env = "POSTHOG_GROUP_TYPE_4", value_name = "TYPE")]
+    pub(crate) group_type_4: Option<String>,
+    /// Every SDK request must be signed with this (browsers cannot sign)
+    #[arg(long, env = "POSTHOG_SIGNING_SECRET", hide_env_values = true)]
+    pub(crate) signing_secret: Option<String>,
+    /// Token that /decide answers when the request has none
+    #[arg(long, env = "POSTHOG_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    /// What is logged: error, warn, info, debug, or per module such as info,hogflare_query=debug
+    #[arg(long, env = "HOGFLARE_LOG", default_value = "info", value_name = "LEVELS")]
+    pub(crate) log: String,
+    /// text or json
+    #[arg(long, env = "HOGFLARE_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub(crate) log_format: String,
+    /// For tests that kill the process: step:milliseconds, separated by commas
+    #[arg(long, env = "HOGFLARE_TEST_STALL", default_value = "", hide = true)]
+    pub(crate) test_stall: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Address to serve on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:4567", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: String,
+    /// Folder of the demo; a second run reuses it
+    #[arg(long, default_value = "./hogflare-demo", value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// Roughly how many events to send
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) events: usize,
+    /// End after the lines are printed, instead of serving
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// One SQL statement, in PostgreSQL's dialect
+    pub(crate) query: String,
+    /// Server to ask
+    #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567")]
+    pub(crate) url: String,
+    /// Read token; without one, the data folder's own is used
+    #[arg(long, env = "HOGFLARE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Data folder whose read-token is used
+    #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// table, json, ndjson or csv
+    #[arg(long, default_value = "table", value_parser = ["table", "json", "ndjson", "csv"])]
+    pub(crate) format: String,
+}
+
+/// Reads the command line over the environment over `.env.local` over `.env`.
+pub(crate) fn parse() -> Result<Parsed, clap::Error> {
+    let files = env_files();
+    let mut command = with_defaults(Cli::command(), &files);
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let command = cli.command.unwrap_or(Command::Serve(Box::new(cli.serve)));
+    Ok(Parsed { command })
+}
+
+/// Values of the files become defaults, so that flags and the environment win.
+fn with_defaults(command: clap::Command, files: &BTreeMap<String, String>) -> clap::Command {
+    let from_files = |arg: clap::Arg| {
+        let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+        let mut value = name.as_ref().and_then(|name| files.get(name)).cloned();
+        if name.as_deref() == Some("HOGFLARE_LISTEN") && value.is_none() {
+            value = std::env::var("APP_ADDR").ok().or_else(|| files.get("APP_ADDR").cloned());
+        }
+        match value {
+            Some(value) => arg.default_value(value),
+            None => arg,
+        }
+    };
+    command.mut_args(from_files).mut_subcommands(|subcommand| subcommand.mut_args(from_files))
+}
+
+/// `NAME=value` lines of `.env.local` and `.env` in the working folder; the first wins.
+pub(crate) fn env_files() -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for file in [".env.local", ".env"] {
+        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+            let Some((name, value)) = line.trim_start_matches("export ").split_once('=') else { continue };
+            let value = value.trim();
+            let quoted = value.len() >= 2 && (value.starts_with('"') && value.ends_with('"') || value.starts_with('\'') && value.ends_with('\''));
+            let value = if quoted { &value[1..value.len() - 1] } else { value };
+            values.entry(name.trim().to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    values
+}
+
+/// Names of the environment variables that mean something.
+pub(crate) fn known_variables() -> Vec<String> {
+    let command = Cli::command();
+    let args = command.get_arguments().chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    args.filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned())).collect()
+}

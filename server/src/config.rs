@@ -1,0 +1,295 @@
+//! Settings with their units checked, and warnings about those that mean nothing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hogflare_ingest::disk::Durability;
+use hogflare_ingest::normalize::NormalizeSettings;
+
+use crate::cli::{self, ServeArgs};
+use crate::tokens::NamedToken;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: String,
+    pub(crate) listen_sdk: Option<String>,
+    pub(crate) metrics_listen: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) namespace: String,
+    pub(crate) table_prefix: String,
+    pub(crate) commit_interval: Duration,
+    pub(crate) late_commit_interval: Duration,
+    pub(crate) tail_bytes_max: u64,
+    pub(crate) wal_bytes_max: u64,
+    pub(crate) request_bytes_max: u64,
+    pub(crate) read_tokens: Vec<NamedToken>,
+    pub(crate) admin_tokens: Vec<NamedToken>,
+    pub(crate) open_reads: bool,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) normalize: NormalizeSettings,
+    pub(crate) signing_secret: Option<String>,
+    pub(crate) api_key: Option<String>,
+    pub(crate) log: String,
+    pub(crate) log_json: bool,
+    pub(crate) stalls: Vec<(String, Duration)>,
+}
+
+impl Config {
+    pub(crate) fn new(args: ServeArgs) -> Result<Config> {
+        let group_types =
+            [args.group_type_0, args.group_type_1, args.group_type_2, args.group_type_3, args.group_type_4];
+        let trusted_proxies = addresses(&args.trusted_proxies)?;
+        if args.open_reads && (!trusted_proxies.is_empty() || args.listen_sdk.is_some()) {
+            bail!(
+                "--open-reads is for one's own machine: it cannot be combined with --trusted-proxies or --listen-sdk; \
+                 use a read token"
+            );
+        }
+        Ok(Config {
+            listen: args.listen,
+            listen_sdk: args.listen_sdk,
+            metrics_listen: args.metrics_listen,
+            data_dir: args.data_dir,
+            durability: if args.durability == "os" { Durability::Os } else { Durability::Fsync },
+            namespace: name(args.namespace, "--namespace")?,
+            table_prefix: args.table_prefix,
+            commit_interval: duration(&args.commit_interval).context("--commit-interval")?,
+            late_commit_interval: duration(&args.late_commit_interval).context("--late-commit-interval")?,
+            tail_bytes_max: bytes(&args.tail_bytes_max).context("--tail-bytes-max")?,
+            wal_bytes_max: bytes(&args.wal_bytes_max).context("--wal-bytes-max")?,
+            request_bytes_max: bytes(&args.request_bytes_max).context("--request-bytes-max")?,
+            read_tokens: tokens(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?,
+            admin_tokens: tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?,
+            open_reads: args.open_reads,
+            trusted_proxies,
+            normalize: NormalizeSettings { team_id: args.team_id, group_types, ..NormalizeSettings::default() },
+            signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
+            api_key: args.api_key,
+            log: args.log,
+            log_json: args.log_format == "json",
+            stalls: stalls(&args.test_stall)?,
+        })
+    }
+
+    pub(crate) fn stall(&self, step: &str) -> Duration {
+        self.stalls.iter().find(|(name, _)| name == step).map_or(Duration::ZERO, |(_, wait)| *wait)
+    }
+}
+
+fn name(text: String, flag: &str) -> Result<String> {
+    let plain = text.chars().all(|char| char.is_ascii_alphanumeric() || char == '_' || char == '-');
+    if text.is_empty() || !plain {
+        bail!("{flag}: {text:?} must be letters, digits, _ or -");
+    }
+    Ok(text)
+}
+
+/// A number with a unit: `500ms`, `10s`, `5m`, `1h`, `2d`.
+pub(crate) fn duration(text: &str) -> Result<Duration> {
+    let text = text.trim();
+    let split = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        "" => bail!("{text:?} has no unit; write for example {text}s"),
+        _ => bail!("{text:?}: unknown unit {unit:?}; use ms, s, m, h or d"),
+    };
+    let number: f64 = number.parse().with_context(|| format!("{text:?} is no duration; write for example 10s"))?;
+    Ok(Duration::try_from_secs_f64(number * seconds)?)
+}
+
+/// A number with a unit: `64MiB`, `10GiB`, `1000000` (bytes).
+pub(crate) fn bytes(text: &str) -> Result<u64> {
+    let text = text.trim();
+    let split = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" | "k" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        "KB" | "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        unit => bail!("{text:?}: unknown unit {unit:?}; use KiB, MiB or GiB"),
+    };
+    let number: u64 = number.parse().with_context(|| format!("{text:?} is no size; write for example 128MiB"))?;
+    number.checked_mul(factor).with_context(|| format!("{text:?} is too large"))
+}
+
+fn addresses(text: &str) -> Result<Vec<IpAddr>> {
+    let parse = |part: &str| part.parse().with_context(|| format!("--trusted-proxies: {part:?} is no IP address"));
+    text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
+}
+
+/// `name:secret` entries. Entries for single projects are refused until their reads can be confined.
+fn tokens(text: &str) -> Result<Vec<NamedToken>> {
+    let entries = text.split([';', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| {
+            let (name, rest) = entry.split_once(':').context("an entry is not name:secret")?;
+            let (secret, projects) = rest.split_once(':').map_or((rest, None), |(secret, rest)| (secret, Some(rest)));
+            if projects.is_some() {
+                bail!("{name}: tokens for single projects are not supported yet; leave the projects out");
+            }
+            if secret.len() < 8 {
+                bail!("{name}: the secret is shorter than 8 characters");
+            }
+            Ok(NamedToken::new(name.trim(), secret.trim()))
+        })
+        .collect()
+}
+
+fn stalls(text: &str) -> Result<Vec<(String, Duration)>> {
+    let entries = text.split(',').filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| {
+            let (step, wait) = entry.split_once(':').context("HOGFLARE_TEST_STALL: step:milliseconds")?;
+            Ok((step.to_owned(), Duration::from_millis(wait.parse()?)))
+        })
+        .collect()
+}
+
+/// Variables that look like ours and mean nothing, each with what to do.
+pub(crate) fn warnings() -> Vec<String> {
+    let known = cli::known_variables();
+    let mut names: BTreeMap<String, ()> = cli::env_files().into_keys().map(|name| (name, ())).collect();
+    names.extend(std::env::vars_os().filter_map(|(name, _)| Some((name.into_string().ok()?, ()))));
+    names.into_keys().filter_map(|name| warning(&name, &known)).collect()
+}
+
+fn warning(name: &str, known: &[String]) -> Option<String> {
+    if known.iter().any(|other| other == name) || name == "HOGFLARE_KILL_ROUNDS" {
+        return None;
+    }
+    match name {
+        "HOGFLARE_CATALOG_URI" | "HOGFLARE_WAREHOUSE" | "HOGFLARE_TOKEN_FILE" => Some(format!(
+            "{name} is set, but this release writes to its embedded catalog only; the setting is ignored"
+        )),
+        "HOGFLARE_PROJECTS" | "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
+            Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
+        }
+        _ if name.starts_with("CLOUDFLARE_PIPELINE_") => Some(format!(
+            "{name} is retired: hogflare writes the Iceberg tables itself; see docs/deployment"
+        )),
+        _ if name.starts_with("HOGFLARE_REPLAY_") => Some(format!("{name} is retired and ignored")),
+        _ if name.starts_with("HOGFLARE_TEST_") => None,
+        _ if name.starts_with("HOGFLARE_") => {
+            let nearest = known.iter().min_by_key(|other| distance(name, other))?;
+            Some(format!("{name} is unknown and ignored; did you mean {nearest}?"))
+        }
+        _ => None,
+    }
+}
+
+/// Levenshtein distance.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, char) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(char != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+/// The subcommand `config`.
+pub(crate) fn print(args: ServeArgs) -> Result<()> {
+    let config = Config::new(args)?;
+    let masked = |secret: &Option<String>| if secret.is_some() { "(set)" } else { "(not set)" };
+    let names = |tokens: &[NamedToken]| tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>().join(", ");
+    let durability = match config.durability {
+        Durability::Fsync => "fsync: a 200 survives the process and a power cut",
+        Durability::Os => "os: a 200 survives the process, not a power cut",
+    };
+    let group_types: Vec<&str> = config.normalize.group_types.iter().flatten().map(String::as_str).collect();
+    let lines = [
+        ("listen", config.listen.clone()),
+        ("listen-sdk", config.listen_sdk.clone().unwrap_or_default()),
+        ("metrics-listen", config.metrics_listen.clone().unwrap_or_default()),
+        ("data-dir", std::path::absolute(&config.data_dir)?.display().to_string()),
+        ("durability", durability.to_owned()),
+        ("catalog", "embedded".to_owned()),
+        ("namespace", config.namespace.clone()),
+        ("table-prefix", config.table_prefix.clone()),
+        ("commit-interval", format!("{:?}", config.commit_interval)),
+        ("late-commit-interval", format!("{:?}", config.late_commit_interval)),
+        ("tail-bytes-max", config.tail_bytes_max.to_string()),
+        ("wal-bytes-max", config.wal_bytes_max.to_string()),
+        ("request-bytes-max", config.request_bytes_max.to_string()),
+        ("read-tokens", names(&config.read_tokens)),
+        ("admin-tokens", names(&config.admin_tokens)),
+        ("open-reads", config.open_reads.to_string()),
+        ("trusted-proxies", config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        ("team-id", config.normalize.team_id.map(|id| id.to_string()).unwrap_or_default()),
+        ("group-types", group_types.join(", ")),
+        ("signing-secret", masked(&config.signing_secret).to_owned()),
+        ("api-key", masked(&config.api_key).to_owned()),
+        ("log", config.log.clone()),
+    ];
+    for (name, value) in lines {
+        println!("{name:<21} {value}");
+    }
+    for warning in warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, expected) in [
+            ("10s", Some(10_000)),
+            ("500ms", Some(500)),
+            ("1.5m", Some(90_000)),
+            ("1h", Some(3_600_000)),
+            ("10", None),
+            ("10 parsecs", None),
+            ("", None),
+            ("s", None),
+        ] {
+            assert_eq!(duration(text).ok().map(|duration| duration.as_millis()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [("1", Some(1)), ("2KiB", Some(2048)), ("3 MiB", Some(3 << 20)), ("x", None), ("1XB", None)] {
+            assert_eq!(bytes(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_variables_get_a_suggestion() {
+        let known = vec!["HOGFLARE_LISTEN".to_owned(), "HOGFLARE_DATA_DIR".to_owned()];
+        assert!(warning("HOGFLARE_DATADIR", &known).expect("a warning").contains("HOGFLARE_DATA_DIR"));
+        assert_eq!(warning("HOGFLARE_LISTEN", &known), None);
+        assert_eq!(warning("PATH", &known), None);
+        assert!(warning("CLOUDFLARE_PIPELINE_URL", &known).is_some());
+    }
+
+    #[test]
+    fn tokens_with_projects_are_refused() {
+        assert_eq!(tokens("bi:12345678; ops:abcdefgh").expect("valid").len(), 2);
+        assert!(tokens("bi:12345678:phc_a").is_err());
+        assert!(tokens("bi:short").is_err());
+        assert!(tokens("nothing").is_err());
+    }
+}

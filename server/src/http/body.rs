@@ -1,0 +1,71 @@
+//! Reading a body within its limits, charged to the budget of all requests as it grows.
+
+use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use hogflare_ingest::{BytesPermit, Ingest, Overloaded};
+
+/// Charged for a body of unknown length before its first byte.
+const FIRST_CHARGE_BYTES: usize = 4 * 1024;
+
+#[derive(Debug)]
+pub(super) enum ReadError {
+    TooLarge { limit_bytes: usize },
+    Overloaded(Overloaded),
+    /// The client went away or broke the framing.
+    Broken,
+}
+
+impl From<Overloaded> for ReadError {
+    fn from(overloaded: Overloaded) -> ReadError {
+        ReadError::Overloaded(overloaded)
+    }
+}
+
+pub(super) async fn read(
+    ingest: &Ingest,
+    headers: &HeaderMap,
+    mut body: Body,
+    limit_bytes: usize,
+) -> Result<(Bytes, BytesPermit), ReadError> {
+    let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if stated.is_some_and(|stated| stated > limit_bytes) {
+        return Err(ReadError::TooLarge { limit_bytes });
+    }
+    let mut permit = ingest.reserve(stated.unwrap_or(FIRST_CHARGE_BYTES))?;
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(stated.unwrap_or(first.len() + data.len()));
+            rest.extend_from_slice(&first);
+        }
+        if rest.len() + data.len() > limit_bytes {
+            return Err(ReadError::TooLarge { limit_bytes });
+        }
+        permit.grow_to(rest.len() + data.len())?;
+        rest.extend_from_slice(&data);
+    }
+    let bytes = if rest.is_empty() { first } else { rest.freeze() };
+    if bytes.len() > limit_bytes {
+        return Err(ReadError::TooLarge { limit_bytes });
+    }
+    permit.grow_to(bytes.len())?;
+    Ok((bytes, permit))
+}
+
+/// What a gzip body says it inflates to, so that room can be taken before. It may lie; the decoder's
+/// own limit holds nevertheless.
+pub(super) fn stated_inflated_bytes(body: &[u8]) -> usize {
+    match body {
+        [0x1f, 0x8b, 8, .., a, b, c, d] => u32::from_le_bytes([*a, *b, *c, *d]) as usize,
+        _ => 0,
+    }
+}

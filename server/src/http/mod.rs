@@ -1,0 +1,122 @@
+//! The routes. Status codes and headers are known here and nowhere else.
+
+mod access;
+mod body;
+mod cors;
+mod facts;
+mod iceberg;
+mod ops;
+mod sdk;
+mod sql;
+mod stubs;
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hogflare_catalog::Lake;
+use hogflare_catalog::embedded::EmbeddedCatalog;
+use hogflare_ingest::Ingest;
+use hogflare_ingest::normalize::NormalizeSettings;
+use hogflare_ingest::protocol::DecodeLimits;
+use hogflare_query::Engine;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::Config;
+use crate::tokens::Tokens;
+
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// What the routes work with.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) ingest: Ingest,
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) catalog: Arc<EmbeddedCatalog>,
+    pub(crate) engine: Arc<Engine>,
+}
+
+/// Settings and tokens of the edge itself.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) tokens: Tokens,
+    pub(crate) open_reads: bool,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) signing_secret: Option<String>,
+    /// Token that `/decide` answers when the request has none.
+    pub(crate) api_key: Option<String>,
+    pub(crate) normalize: NormalizeSettings,
+    pub(crate) decode: DecodeLimits,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+impl Edge {
+    pub(crate) fn new(config: &Config, tokens: Tokens, metrics: PrometheusHandle) -> Edge {
+        let quarter = usize::try_from(config.request_bytes_max / 4).unwrap_or(usize::MAX);
+        let decode = DecodeLimits::default();
+        let decode = DecodeLimits { decoded_bytes_max: decode.decoded_bytes_max.min(quarter), ..decode };
+        Edge {
+            tokens,
+            open_reads: config.open_reads,
+            trusted_proxies: config.trusted_proxies.clone(),
+            signing_secret: config.signing_secret.clone(),
+            api_key: config.api_key.clone(),
+            normalize: config.normalize.clone(),
+            decode,
+            metrics,
+        }
+    }
+}
+
+/// Everything.
+pub(crate) fn router(services: &Services) -> Router {
+    sdk_routes(services)
+        .merge(sql::routes(services))
+        .merge(iceberg::routes(services))
+        .merge(ops::routes(services))
+        .merge(ops::metrics_with_token(services))
+        .layer(CatchPanicLayer::new())
+}
+
+/// What SDKs call, and health.
+pub(crate) fn sdk_router(services: &Services) -> Router {
+    sdk_routes(services).merge(ops::routes(services)).layer(CatchPanicLayer::new())
+}
+
+pub(crate) fn metrics_router(services: &Services) -> Router {
+    ops::metrics_open(services).layer(CatchPanicLayer::new())
+}
+
+fn sdk_routes(services: &Services) -> Router {
+    sdk::routes(services).merge(stubs::routes(services))
+}
+
+/// Serves until told to stop, then finishes open requests.
+pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    use axum::serve::ListenerExt;
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let stopped = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
+
+/// Keeps histograms small between scrapes.
+pub(crate) fn metrics_upkeep(metrics: PrometheusHandle, mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> {
+    async move {
+        while tokio::time::timeout(UPKEEP_EVERY, stop.wait_for(|stop| *stop)).await.is_err() {
+            metrics.run_upkeep();
+        }
+    }
+}

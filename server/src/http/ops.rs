@@ -1,0 +1,81 @@
+//! Health, readiness and metrics.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hogflare_catalog::Table;
+use hogflare_ingest::Health;
+use serde_json::{Value, json};
+
+use super::{Services, access, sdk};
+
+pub(super) fn routes(services: &Services) -> Router {
+    Router::new()
+        .route("/", get(root))
+        .route("/healthz", get(alive))
+        .route("/_liveness", get(alive))
+        .route("/readyz", get(ready))
+        .route("/_readiness", get(ready))
+        .with_state(services.clone())
+}
+
+pub(super) fn metrics_with_token(services: &Services) -> Router {
+    Router::new().route("/metrics", get(guarded_metrics)).with_state(services.clone())
+}
+
+pub(super) fn metrics_open(services: &Services) -> Router {
+    Router::new().route("/metrics", get(open_metrics)).with_state(services.clone())
+}
+
+async fn root() -> &'static str {
+    "hogflare: point a PostHog SDK's api_host here; query at /api/sql\n"
+}
+
+async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Ingest and query apart: events are taken while a table cannot be read yet.
+async fn ready(State(services): State<Services>) -> Response {
+    let ingest = match services.ingest.health() {
+        Health::Accepting => None,
+        Health::LogFull(reason) | Health::Failed(reason) => Some(reason),
+        Health::Stopping => Some("the server is stopping".to_owned()),
+    };
+    let view = services.lake.views().current();
+    let query = Table::ALL.into_iter().find_map(|table| view.table(table).err().map(|reason| reason.to_string()));
+    let commit = Table::ALL.into_iter().find_map(|table| services.lake.trouble(table));
+    let ready = ingest.is_none() && query.is_none();
+    let state = |reason: Option<String>| match reason {
+        None => json!({"ready": true}),
+        Some(reason) => json!({"ready": false, "reason": reason}),
+    };
+    let body: Value = json!({"ready": ready, "ingest": state(ingest), "query": state(query), "commit": state(commit)});
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    sdk::json(status, body.to_string())
+}
+
+async fn guarded_metrics(State(services): State<Services>, request: Request<Body>) -> Response {
+    match access::check(&services.edge, &request) {
+        Ok(_) => render(&services),
+        Err(denied) => {
+            let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+            (status, denied.message()).into_response()
+        }
+    }
+}
+
+async fn open_metrics(State(services): State<Services>) -> Response {
+    render(&services)
+}
+
+fn render(services: &Services) -> Response {
+    let mut response = services.edge.metrics.render().into_response();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,88 @@
+//! Flags and remote configuration: what keeps SDKs capturing while there are no flags.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use hogflare_ingest::protocol::stub::{FlagsShape, flags_body, read_flags_request, remote_config, remote_config_js};
+use hogflare_ingest::protocol::{Endpoint, Refusal};
+use uuid::Uuid;
+
+use super::{Services, body, cors, sdk};
+
+const FLAGS_BODY_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Flags,
+    Decide,
+}
+
+pub(super) fn routes(services: &Services) -> Router {
+    let mut router = Router::new();
+    for (path, route) in [("/flags", Route::Flags), ("/decide", Route::Decide)] {
+        for path in [path.to_owned(), format!("{path}/")] {
+            let handler = move |State(services): State<Services>, request: Request<Body>| flags(services, route, request);
+            router = router.route(&path, any(handler));
+        }
+    }
+    router
+        .route("/array/{token}/config", any(|path: Path<String>, request: Request<Body>| config(path, request, false)))
+        .route("/array/{token}/config.js", any(|path: Path<String>, request: Request<Body>| config(path, request, true)))
+        .with_state(services.clone())
+}
+
+async fn flags(services: Services, route: Route, request: Request<Body>) -> Response {
+    let headers = request.headers().clone();
+    if request.method() == Method::OPTIONS {
+        return cors::preflight(&headers);
+    }
+    let mut response = match answer_flags(&services, route, request).await {
+        Ok(body) => sdk::json(StatusCode::OK, body),
+        Err(refusal) => sdk::refused(&refusal),
+    };
+    cors::allow(&headers, response.headers_mut());
+    response
+}
+
+async fn answer_flags(services: &Services, route: Route, request: Request<Body>) -> Result<String, Refusal> {
+    // The endpoint only decides what capture does with a body; flags read theirs the same way.
+    let facts = sdk::request_facts(services, Endpoint::E, &request)?;
+    let (parts, request_body) = request.into_parts();
+    let read = body::read(&services.ingest, &parts.headers, request_body, FLAGS_BODY_BYTES_MAX).await;
+    let (bytes, _permit) = read.map_err(sdk::read_refusal)?;
+    let asked = read_flags_request(&facts, bytes, services.edge.decode.decoded_bytes_max)?;
+    let version = facts.query("v");
+    let shape = match route {
+        Route::Flags => FlagsShape::of_flags(version),
+        Route::Decide => FlagsShape::of_decide(version),
+    };
+    let token = asked.token.or_else(|| services.edge.api_key.clone()).unwrap_or_default();
+    let with_config = route == Route::Decide || facts.query("config") == Some("true");
+    Ok(flags_body(shape, &Uuid::new_v4().to_string(), with_config.then_some(token.as_str())))
+}
+
+async fn config(Path(token): Path<String>, request: Request<Body>, script: bool) -> Response {
+    let headers = request.headers();
+    if request.method() == Method::OPTIONS {
+        return cors::preflight(headers);
+    }
+    let (body, kind) = match script {
+        true => (remote_config_js(&token), "application/javascript; charset=utf-8"),
+        false => (remote_config(&token), "application/json"),
+    };
+    let mut response = match body {
+        Some(body) => (StatusCode::OK, body).into_response(),
+        None => (StatusCode::NOT_FOUND, "no such project token").into_response(),
+    };
+    let answer = response.headers_mut();
+    if answer.get(CONTENT_TYPE).is_some() && script || !script {
+        answer.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    cors::allow(headers, answer);
+    response
+}

@@ -1,0 +1,274 @@
+//! Builds the parts in order, runs their tasks, and ends them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hogflare_catalog::embedded::EmbeddedCatalog;
+use hogflare_catalog::stall::Stalls;
+use hogflare_catalog::{Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, SystemClock, Table, Views};
+use hogflare_ingest::disk::RealDisk;
+use hogflare_ingest::wal::FrameStall;
+use hogflare_ingest::{Ingest, IngestParts, IngestSettings, Recovered, Replay, Writer};
+use hogflare_query::{Engine, QuerySettings};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::{self, Config};
+use crate::http;
+use crate::start;
+use crate::tasks::Tasks;
+use crate::telemetry;
+use crate::tokens::{self, Tokens};
+
+/// Data files and manifests whose metadata is kept decoded, about 2 kB each.
+const CACHED_ENTRIES_MAX: usize = 32_000;
+const REQUESTS_LIMIT: Duration = Duration::from_secs(15);
+const COMMIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running server, as `demo` needs to know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) read_token: String,
+    pub(crate) lake: Arc<Lake>,
+}
+
+/// What else runs beside the server, and ends it when it ends.
+pub(crate) type Companion = Box<dyn FnOnce(Running, oneshot::Sender<()>) + Send>;
+
+/// Serves until a signal, or until the companion ends it.
+pub(crate) fn run(config: Config, companion: Option<Companion>) -> Result<()> {
+    telemetry::start_logs(&config)?;
+    for warning in config::warnings() {
+        tracing::warn!("{warning}");
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // Queries have threads of their own, so that a heavy one does not hold up acknowledgements.
+    let queries = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .thread_name("query")
+        .enable_all()
+        .build()
+        .context("cannot start the query threads")?;
+    let requests = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .thread_name("request")
+        .enable_all()
+        .build()
+        .context("cannot start the request threads")?;
+    let result = requests.block_on(serve(config, queries.handle().clone(), cores, companion));
+    queries.shutdown_background();
+    requests.shutdown_background();
+    result
+}
+
+async fn serve(
+    config: Config,
+    queries: tokio::runtime::Handle,
+    cores: usize,
+    companion: Option<Companion>,
+) -> Result<()> {
+    let metrics = telemetry::start_metrics()?;
+    let parts = open(&config)?;
+    let read_token = tokens::own_read_token(&parts.folder.path)?;
+    let mut read_tokens = config.read_tokens.clone();
+    read_tokens.push(read_token.clone());
+    let mut query = QuerySettings::new(queries, parts.folder.path.join("spill"), cores);
+    query.namespace = config.namespace.clone();
+    query.table_prefix = config.table_prefix.clone();
+    let engine = Engine::new(query, Arc::clone(&parts.views), Arc::clone(&parts.cache))
+        .map_err(|error| anyhow::anyhow!("cannot start the query engine: {}", error.message))?;
+    let edge = http::Edge::new(&config, Tokens::new(&read_tokens, &config.admin_tokens), metrics.clone());
+    let services = http::Services {
+        edge: Arc::new(edge),
+        ingest: parts.ingest.clone(),
+        lake: Arc::clone(&parts.lake),
+        catalog: Arc::clone(&parts.catalog),
+        engine: Arc::new(engine),
+    };
+    let mut accept = Tasks::new("accept");
+    let address = listen(&config, &services, &mut accept).await?;
+    let mut persist = start_persistence(&parts.lake);
+    let upkeep = persist.stopped();
+    persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, upkeep));
+    let writer = std::thread::Builder::new().name("writer".to_owned());
+    let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
+
+    start::print(&config, &parts.folder, address, &parts.recovered);
+    let (end, ended) = oneshot::channel();
+    if let Some(companion) = companion {
+        let lake = Arc::clone(&parts.lake);
+        let running = Running { address, read_token: read_token.secret().to_owned(), lake };
+        std::thread::spawn(move || companion(running, end));
+        wait_for_end(Some(ended)).await?;
+    } else {
+        drop(end);
+        wait_for_end(None).await?;
+    }
+
+    accept.stop(REQUESTS_LIMIT).await;
+    parts.ingest.stop();
+    let drained = tokio::task::spawn_blocking(move || writer.join()).await;
+    if let Ok(Ok(Err(failure))) = &drained {
+        tracing::error!(failure, "the writer ended with a failure");
+    }
+    persist.stop(COMMIT_LIMIT).await;
+    commit_the_rest(&parts.lake).await;
+    drop(parts.folder);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Parts {
+    folder: DataFolder,
+    views: Arc<Views>,
+    cache: Arc<MetadataCache>,
+    catalog: Arc<EmbeddedCatalog>,
+    lake: Arc<Lake>,
+    ingest: Ingest,
+    writer: Writer,
+    recovered: Recovered,
+}
+
+/// Opens the folder, the catalog and the log. Needs nothing but the local disk.
+fn open(config: &Config) -> Result<Parts> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let folder = DataFolder::open(&config.data_dir, clock.as_ref())?;
+    let views = Arc::new(Views::new(folder.writer.clone()));
+    let cache = Arc::new(MetadataCache::new(Objects::local(), CACHED_ENTRIES_MAX));
+    let settings = lake_settings(config, &folder);
+    let catalog =
+        EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock))?;
+    let catalog = Arc::new(catalog);
+    let lake = Lake::open(
+        &folder,
+        settings,
+        Arc::clone(&views),
+        Arc::clone(&catalog) as Arc<_>,
+        Arc::clone(&cache),
+        Arc::clone(&clock),
+    )?;
+    let ingest_settings = ingest_settings(config, &folder);
+    let disk = Arc::new(RealDisk::new(config.durability));
+    let parts = IngestParts { disk, views: Arc::clone(&views), clock };
+    let seal = || {
+        if let Err(error) = lake.seal_due() {
+            tracing::error!(error = hogflare_catalog::error::chain(&error), "cannot seal rows of the log");
+        }
+    };
+    let pressure_bytes = config.tail_bytes_max / 2;
+    let replay = Replay { covered: lake.covered(), pressure_bytes, on_pressure: &seal };
+    let (ingest, writer, recovered) = Ingest::open(ingest_settings, parts, replay).context("cannot open the log")?;
+    lake.connect_log(Arc::new(ingest.positions().clone()));
+    Ok(Parts { folder, views, cache, catalog, lake, ingest, writer, recovered })
+}
+
+fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {
+    LakeSettings {
+        namespace: config.namespace.clone(),
+        table_prefix: config.table_prefix.clone(),
+        commit_interval: config.commit_interval,
+        late_commit_interval: config.late_commit_interval,
+        tail_bytes_max: config.tail_bytes_max,
+        stalls: Stalls {
+            folder: folder.path.join("tmp"),
+            seal: config.stall("seal"),
+            pending: config.stall("pending"),
+            post: config.stall("post"),
+        },
+        ..LakeSettings::default()
+    }
+}
+
+fn ingest_settings(config: &Config, folder: &DataFolder) -> IngestSettings {
+    let mut settings = IngestSettings::new(folder.path.clone(), folder.writer.clone(), folder.hash_key);
+    settings.admission.tail_bytes_max = config.tail_bytes_max;
+    settings.admission.request_bytes_max = usize::try_from(config.request_bytes_max).unwrap_or(usize::MAX);
+    settings.wal_bytes_max = config.wal_bytes_max;
+    let wait = config.stall("frame");
+    let marker = folder.path.join("tmp").join("open-frame");
+    settings.frame_stall = (!wait.is_zero()).then_some(FrameStall { wait, marker });
+    settings
+}
+
+async fn listen(config: &Config, services: &http::Services, tasks: &mut Tasks) -> Result<SocketAddr> {
+    let listener = bind(&config.listen, "--listen").await?;
+    let address = listener.local_addr()?;
+    tasks.spawn("http", http::serve(listener, http::router(services), tasks.stopped()));
+    if let Some(sdk) = &config.listen_sdk {
+        let listener = bind(sdk, "--listen-sdk").await?;
+        println!("listening for SDKs on http://{}", listener.local_addr()?);
+        tasks.spawn("http for SDKs", http::serve(listener, http::sdk_router(services), tasks.stopped()));
+    }
+    if let Some(metrics) = &config.metrics_listen {
+        let listener = bind(metrics, "--metrics-listen").await?;
+        println!("metrics on http://{}/metrics", listener.local_addr()?);
+        tasks.spawn("metrics", http::serve(listener, http::metrics_router(services), tasks.stopped()));
+    }
+    Ok(address)
+}
+
+async fn bind(address: &str, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} ({flag}); if another server runs there, stop it or choose another port")
+    })
+}
+
+fn start_persistence(lake: &Arc<Lake>) -> Tasks {
+    let mut tasks = Tasks::new("persist");
+    tasks.spawn("sealer", Arc::clone(lake).run_sealer(tasks.stopped()));
+    tasks.spawn("committer of events", Arc::clone(lake).run_committer(Table::Events, tasks.stopped()));
+    tasks.spawn("committer of dead_letter", Arc::clone(lake).run_committer(Table::DeadLetter, tasks.stopped()));
+    tasks.spawn("cleanup", Arc::clone(lake).run_cleanup(tasks.stopped()));
+    tasks
+}
+
+/// Waits for a signal or for the companion. A second signal ends the process at once.
+async fn wait_for_end(companion: Option<oneshot::Receiver<()>>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let companion = async {
+        match companion {
+            Some(ended) => ended.await.is_ok(),
+            None => false,
+        }
+    };
+    let by_companion = async {
+        if !companion.await {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = by_companion => return Ok(()),
+    }
+    tracing::info!("stopping: open requests are finished and rows committed; a second signal ends at once");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        eprintln!("hogflare: ended by a second signal; acknowledged events are in the log");
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// One last try; the log keeps what it does not reach.
+async fn commit_the_rest(lake: &Arc<Lake>) {
+    match tokio::time::timeout(COMMIT_LIMIT, lake.finish()).await {
+        Ok(Ok(())) if lake.is_settled() => tracing::info!("all rows are in their tables"),
+        Ok(Ok(())) | Err(_) => tracing::warn!("some rows are not in their tables yet; the log keeps them"),
+        Ok(Err(error)) => {
+            tracing::error!(error = hogflare_catalog::error::chain(&error), "cannot seal; the log keeps the rows");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What is printed at the start: where it listens, where the data is, what was found.
+
+use std::net::SocketAddr;
+
+use hogflare_catalog::DataFolder;
+use hogflare_ingest::Recovered;
+use hogflare_ingest::disk::Durability;
+
+use crate::config::Config;
+
+pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, recovered: &Recovered) {
+    let path = folder.path.display();
+    println!("listening on http://{address}");
+    if folder.created {
+        println!("data folder {path} (new)");
+    } else {
+        println!(
+            "data folder {path}: {} rows in the log, {} of them not in their tables yet",
+            recovered.rows, recovered.published_rows
+        );
+    }
+    println!("reads need a token: {path}/read-token holds one (curl -H \"Authorization: Bearer $(cat {path}/read-token)\")");
+    if config.durability == Durability::Os {
+        println!("durability os: a 200 survives the end of the process, not a power cut");
+    }
+    if config.normalize.known_tokens.is_none() {
+        println!("any well-formed project token is accepted");
+    }
+    if config.signing_secret.is_some() {
+        println!("requests of SDKs must be signed: browsers cannot sign, so posthog-js is refused");
+    }
+    if config.open_reads {
+        println!("reads are open to direct callers on this machine (--open-reads)");
+    }
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+}
