@@ -1,7 +1,7 @@
 """A DuckDB user with the iceberg extension: one JSON request a line in, one answer a line out.
 
-A request is {"op": "run", "uri", "token", "statements": […]}: a new connection attaches the catalog as `lake`
-and runs the statements; the answer holds the rows of the last one.
+A request is {"uri", "token", "statements": […]}: a new connection attaches the catalog as `lake` and runs the
+statements; the answer is a list with {"columns": […], "rows": [[…]]} of each.
 """
 
 import base64
@@ -50,13 +50,15 @@ def connect(request):
     return connection
 
 
+def answer(result):
+    columns = [column[0] for column in result.description or []]
+    return {"columns": columns, "rows": [[plain(value) for value in row] for row in result.fetchall()]}
+
+
 def run(request):
     connection = connect(request)
     try:
-        for statement in request["statements"]:
-            result = connection.execute(statement)
-        columns = [column[0] for column in result.description or []]
-        return {"columns": columns, "rows": [[plain(value) for value in row] for row in result.fetchall()]}
+        return [answer(connection.execute(statement)) for statement in request["statements"]]
     finally:
         connection.close()
 

@@ -2,6 +2,7 @@
 
 Requests carry `uri`, `token`, `table` (in the namespace `default`) and `op`:
   rows    columns (empty: all), filter → {"columns": […], "rows": [[…]]}
+  each    filters → for each filter the sorted uuids
   audit   → {"rows": n, "writers": [[writer, rows, distinct positions, first, last], …]}
   head    → {"snapshot_id", "summary", "files", "schema"}
   append  rows (objects), tries → {"commits": n, "conflicts": n}
@@ -70,6 +71,12 @@ def rows(request):
     return {"columns": names, "rows": [[plain(value) for value in row] for row in zip(*columns)]}
 
 
+def each(request):
+    table = open_table(request)
+    found = (table.scan(expression(wanted), ("uuid",)).to_arrow() for wanted in request["filters"])
+    return [sorted(rows.column("uuid").to_pylist()) for rows in found]
+
+
 def audit(request):
     found = open_table(request).scan(selected_fields=("_writer", "_position")).to_arrow()
     ours = found.filter(pa.compute.is_valid(found.column("_writer")))
@@ -115,7 +122,7 @@ def append(request):
     return {"commits": commits, "conflicts": conflicts}
 
 
-OPERATIONS = {"rows": rows, "audit": audit, "head": head, "append": append}
+OPERATIONS = {"rows": rows, "each": each, "audit": audit, "head": head, "append": append}
 
 for line in sys.stdin:
     request = json.loads(line)

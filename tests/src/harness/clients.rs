@@ -15,7 +15,9 @@ use super::workspace;
 
 /// A program or folder that `cargo xtask test` has installed.
 pub(crate) fn installed(variable: &str) -> PathBuf {
-    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is not set: run cargo xtask test"))
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{variable} is not set: run cargo xtask test"))
 }
 
 /// A script of `tests/clients` in its own process.
@@ -55,7 +57,9 @@ impl Client {
     /// Sends a request; [`Client::answer`] waits for what comes back.
     pub(crate) fn send(&mut self, request: &Value) {
         let input = self.input.as_mut().expect("open");
-        writeln!(input, "{request}").and_then(|()| input.flush()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        writeln!(input, "{request}")
+            .and_then(|()| input.flush())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     pub(crate) fn answer(&mut self) -> Result<Value, String> {
@@ -106,12 +110,13 @@ pub(crate) fn pyiceberg_rows(server: &Server, table: &str, columns: &[&str], fil
     Rows::from_json(&pyiceberg(server, request))
 }
 
-/// Statements in a fresh DuckDB connection with the server attached as `lake`; the rows of the last one.
-pub(crate) fn duckdb(server: &Server, token: &str, statements: &[String]) -> Result<Rows, String> {
-    let mut request = json!({"op": "run", "statements": statements});
+/// Statements in a fresh DuckDB connection with the server attached as `lake`; the rows of each.
+pub(crate) fn duckdb(server: &Server, token: &str, statements: &[String]) -> Result<Vec<Rows>, String> {
+    let mut request = json!({"statements": statements});
     connect(server, &mut request);
     request["token"] = json!(token);
-    shared(&DUCKDB).try_ask(&request).map(|answer| Rows::from_json(&answer))
+    let answer = shared(&DUCKDB).try_ask(&request)?;
+    Ok(answer.as_array().expect("a list").iter().map(Rows::from_json).collect())
 }
 
 fn connect(server: &Server, request: &mut Value) {

@@ -266,9 +266,7 @@ impl Server {
         let mut child = running.child;
         let log = Arc::clone(&running.log);
         running.log = Arc::default();
-        let status = wait_for("the server's end", || {
-            child.try_wait().expect("cannot wait")
-        });
+        let status = wait_for("the server's end", || child.try_wait().expect("cannot wait"));
         if !status.success() {
             println!("{}", log.lock().unwrap().join("\n"));
         }

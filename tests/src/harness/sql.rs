@@ -47,7 +47,8 @@ const ROW_LIMIT: u64 = 100_000;
 
 impl Server {
     pub(crate) fn sql_answer(&self, sql: &str, params: &[Value]) -> Answer {
-        let body = json!({"sql": sql, "params": params, "format": "json", "row_limit": ROW_LIMIT, "timeout_ms": 60_000});
+        let body =
+            json!({"sql": sql, "params": params, "format": "json", "row_limit": ROW_LIMIT, "timeout_ms": 60_000});
         let authorization = format!("Bearer {}", self.read_token());
         self.post(
             "/api/sql",
