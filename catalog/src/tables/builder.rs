@@ -1,6 +1,6 @@
 //! Rows → one Arrow batch per (table, slot).
 
-use arrow::array::{ArrayBuilder, ArrayRef, BinaryBuilder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
+use arrow::array::{ArrayBuilder, ArrayRef, Int64Builder, LargeBinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
 
 use super::schema::{UTC, arrow_schema};
 use super::{DeadLetterRow, EventRow, Kind, SLOTS, Slot, TABLES, Table};
@@ -96,7 +96,7 @@ enum ColumnBuilder {
     Text(StringBuilder),
     Long(Int64Builder),
     Timestamp(TimestampMicrosecondBuilder),
-    Binary(BinaryBuilder),
+    Binary(LargeBinaryBuilder),
 }
 
 impl ColumnBuilders {
@@ -155,7 +155,7 @@ impl ColumnBuilder {
             Kind::Text => ColumnBuilder::Text(StringBuilder::with_capacity(4, 0)),
             Kind::Long => ColumnBuilder::Long(Int64Builder::with_capacity(4)),
             Kind::Timestamp => ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::with_capacity(4).with_timezone(UTC)),
-            Kind::Binary => ColumnBuilder::Binary(BinaryBuilder::with_capacity(4, 0)),
+            Kind::Binary => ColumnBuilder::Binary(LargeBinaryBuilder::with_capacity(4, 0)),
         }
     }
 

@@ -9,9 +9,12 @@ mod events;
 mod schema;
 
 pub use builder::{GroupBuilder, RowsInGroup};
-pub use dead_letter::DeadLetterRow;
+pub use dead_letter::{DeadLetterRow, SourceRow};
 pub use events::{EventRow, GROUP_SLOTS, Promoted};
-pub use schema::{Binding, arrow_schema, iceberg_schema, partition_spec, present_schema};
+pub use schema::{
+    BINDING_PROPERTY, Binding, adopt_batch, arrow_schema, field_id, iceberg_schema, partition_spec, present_batch,
+    present_schema,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -129,12 +132,14 @@ pub enum Bounds {
     Full,
     /// The first 16 characters, rounded outwards.
     Truncated,
-    /// None: the text is too long or too alike at its start to prune anything.
+    /// No bounds, but the number of nulls: the texts are too alike at their start to prune anything.
+    Nulls,
+    /// No statistics at all: documents.
     None,
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Column {
-    Column { name, kind: Kind::Text, required: false, bounds: Bounds::None, bloom: false, doc }
+    Column { name, kind: Kind::Text, required: false, bounds: Bounds::Nulls, bloom: false, doc }
 }
 
 const fn long(name: &'static str, doc: &'static str) -> Column {
@@ -152,6 +157,12 @@ const fn binary(name: &'static str, doc: &'static str) -> Column {
 impl Column {
     const fn required(mut self) -> Column {
         self.required = true;
+        self
+    }
+
+    /// A JSON document.
+    const fn document(mut self) -> Column {
+        self.bounds = Bounds::None;
         self
     }
 

@@ -1,0 +1,51 @@
+//! The mark that a commit leaves in its table: how far a writer's rows are in it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use iceberg::spec::TableMetadata;
+use serde::{Deserialize, Serialize};
+
+use crate::tables::Slot;
+use crate::writer_id::WriterId;
+
+/// Value of the table property `hogflare.wm.<writer>`, as `epoch:position:snapshot-id`. It is set in
+/// the same commit as the snapshot, so the rows up to `position` are in the table exactly if it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// Counts the starts of the writer.
+    pub epoch: u64,
+    /// Position of the last row of this writer in the table.
+    pub position: u64,
+    pub snapshot_id: i64,
+}
+
+impl fmt::Display for Watermark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.epoch, self.position, self.snapshot_id)
+    }
+}
+
+impl FromStr for Watermark {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Watermark, String> {
+        let damaged = || format!("watermark {text:?} is not epoch:position:snapshot-id");
+        let mut fields = text.split(':');
+        let mut next = || fields.next().ok_or_else(damaged);
+        let (epoch, position, snapshot_id) = (next()?, next()?, next()?);
+        if fields.next().is_some() {
+            return Err(damaged());
+        }
+        Ok(Watermark {
+            epoch: epoch.parse().map_err(|_| damaged())?,
+            position: position.parse().map_err(|_| damaged())?,
+            snapshot_id: snapshot_id.parse().map_err(|_| damaged())?,
+        })
+    }
+}
+
+/// The watermark that a table states for a writer's slot; none if the writer never committed to it.
+pub fn read_watermark(metadata: &TableMetadata, writer: &WriterId, slot: Slot) -> Result<Option<Watermark>, String> {
+    metadata.properties().get(&writer.watermark_property(slot)).map(|text| text.parse()).transpose()
+}
