@@ -1,1 +1,3 @@
-pub(crate) fn run(_: &[String]) -> anyhow::Result<()> { Ok(()) }
+pub(crate) fn run(_: &[String]) -> anyhow::Result<()> {
+    Ok(())
+}

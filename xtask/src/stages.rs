@@ -34,9 +34,10 @@ impl Stage {
     }
 
     fn parse(name: &str) -> Result<Self> {
-        STAGES.into_iter().find(|stage| stage.name() == name).with_context(|| {
-            format!("no stage {name:?}; the stages are {}", STAGES.map(Stage::name).join(", "))
-        })
+        STAGES
+            .into_iter()
+            .find(|stage| stage.name() == name)
+            .with_context(|| format!("no stage {name:?}; the stages are {}", STAGES.map(Stage::name).join(", ")))
     }
 }
 
@@ -104,9 +105,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 fn run_stage(stage: Stage, place: &Place, wanted: &Wanted) -> Result<()> {
     match stage {
         Stage::Fmt => cargo(place, &["fmt", "--all", "--check"]),
-        Stage::Clippy => {
-            cargo(place, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        }
+        Stage::Clippy => cargo(place, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         Stage::Build => cargo(place, &["build", "--release", "--workspace", "--all-targets"]),
         Stage::Clients => clients::install(place).map(drop),
         Stage::Test => test(place, wanted),
