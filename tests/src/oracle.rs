@@ -101,9 +101,9 @@ struct Entry {
 }
 
 async fn live_entries(table: &Table) -> Result<BTreeMap<String, Entry>> {
-    let snapshot = table.metadata().current_snapshot().context("no snapshot")?.clone();
+    let snapshot = table.metadata().current_snapshot().context("no snapshot")?;
     let mut live = Vec::new();
-    for_each_entry(table, &snapshot, |_, entry| {
+    for_each_entry(table, snapshot, |_, entry| {
         if entry.is_alive() {
             live.push((entry.sequence_number(), entry.data_file().clone()));
         }

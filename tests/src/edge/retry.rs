@@ -50,6 +50,8 @@ fn a_retry_after_a_lost_answer_is_not_a_second_event() {
     proxy.pass();
     post(&proxy.url(), &body).unwrap().assert_sdk_ok();
     assert_stored_once(&server);
+    assert_eq!(events_total(&server, "accepted"), EVENTS);
+    assert_eq!(events_total(&server, "repeat"), 3 * EVENTS);
 
     // Also after kill -9, from the log; and after an orderly stop, when the rows are in the table.
     server.kill();
@@ -77,4 +79,12 @@ fn a_retry_while_the_first_copy_is_being_written_is_not_a_second_event() {
         }
     });
     assert_stored_once(&server);
+}
+
+/// The counter of events with this outcome.
+fn events_total(server: &Server, outcome: &str) -> u64 {
+    let metrics = server.metrics();
+    let series = format!("hogflare_ingest_events_total{{outcome=\"{outcome}\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+    line.unwrap_or_else(|| panic!("no {series} in\n{metrics}")).trim().parse().expect("a number")
 }

@@ -1,6 +1,8 @@
 //! No read without a token, at any address.
 
-use crate::harness::{Options, PROJECT, Server, http, skipped};
+use serde_json::json;
+
+use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
 
 use super::nginx::Nginx;
 
@@ -69,4 +71,25 @@ fn check(url: &str, server: &Server) {
             assert!(answer.header("access-control-allow-origin").is_none(), "{method} {path} is readable by any page");
         }
     }
+}
+
+#[test]
+fn neither_log_nor_metrics_nor_settings_show_secrets_or_payloads() {
+    let signing = "signing-secret-of-the-tests";
+    let server = Options::new().admin().set("RUST_LOG", "info").start();
+    let marked = "a-value-that-only-the-event-has";
+    let event =
+        json!({"api_key": "phc_only_here", "event": marked, "distinct_id": marked, "properties": {"a": marked}});
+    server.capture("/e/", &event);
+    server.post("/e/", &[("content-type", "application/json")], marked.as_bytes()).assert_sdk_error(400);
+    let answer = server.sql_answer(&format!("select '{marked}' from no_such_table"), &[]);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    for (place, text) in [("log", server.log()), ("metrics", server.metrics()), ("config", server.config())] {
+        for secret in [marked, "phc_only_here", ADMIN] {
+            assert!(!text.contains(secret), "the {place} shows {secret}:\n{text}");
+        }
+    }
+    let signed = Options::new().set("POSTHOG_SIGNING_SECRET", signing).start();
+    assert!(!signed.config().contains(signing), "{}", signed.config());
+    assert!(!signed.log().contains(signing), "{}", signed.log());
 }
