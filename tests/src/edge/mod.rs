@@ -1,0 +1,7 @@
+//! The edge: proxies in front, tokens, signatures, limits, cut connections.
+
+mod limits;
+mod nginx;
+mod retry;
+mod signing;
+mod tokens;
