@@ -18,6 +18,7 @@ import sys
 import uuid
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import AlwaysTrue, And, EqualTo, GreaterThanOrEqual, IsNull, LessThan
@@ -78,7 +79,7 @@ def each(request):
 
 def audit(request):
     found = open_table(request).scan(selected_fields=("_writer", "_position")).to_arrow()
-    ours = found.filter(pa.compute.is_valid(found.column("_writer")))
+    ours = found.filter(pc.is_valid(found.column("_writer")))
     grouped = ours.group_by("_writer").aggregate(
         [("_position", "count"), ("_position", "count_distinct"), ("_position", "min"), ("_position", "max")]
     )
