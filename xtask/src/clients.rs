@@ -17,18 +17,20 @@ pub(crate) struct Clients {
     node: PathBuf,
     node_modules: PathBuf,
     nginx: PathBuf,
+    caddy: PathBuf,
     strace: PathBuf,
     openssl: PathBuf,
 }
 
 impl Clients {
     /// The variables that `tests/src/harness/clients.rs` reads.
-    pub(crate) fn environment(&self) -> [(&'static str, &Path); 6] {
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 7] {
         [
             ("HOGFLARE_TEST_PYTHON", &self.python),
             ("HOGFLARE_TEST_NODE", &self.node),
             ("HOGFLARE_TEST_NODE_MODULES", &self.node_modules),
             ("HOGFLARE_TEST_NGINX", &self.nginx),
+            ("HOGFLARE_TEST_CADDY", &self.caddy),
             ("HOGFLARE_TEST_STRACE", &self.strace),
             ("HOGFLARE_TEST_OPENSSL", &self.openssl),
         ]
@@ -45,6 +47,7 @@ pub(crate) fn install(place: &Place) -> Result<Clients> {
         node: place::program("node").context("Node 20 or newer is needed: install the package nodejs")?,
         node_modules: node(&pins, &folder).context("cannot prepare the Node clients")?,
         nginx: debian("nginx", "-v", &folder)?,
+        caddy: debian("caddy", "version", &folder)?,
         strace: debian("strace", "-V", &folder)?,
         openssl: debian("openssl", "version", &folder)?,
     })

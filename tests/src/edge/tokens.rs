@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
 
-use super::nginx::Nginx;
+use super::front::{Front, KINDS};
 
 /// Every way to read or change data; pages that are not there yet may be 404, but never answer.
 const READ_ROUTES: [(&str, &str); 12] = [
@@ -30,7 +30,7 @@ fn no_read_route_answers_without_a_token() {
 }
 
 #[test]
-fn no_read_route_answers_without_a_token_behind_nginx() {
+fn no_read_route_answers_without_a_token_behind_a_proxy() {
     if skipped("clients") {
         return;
     }
@@ -41,12 +41,14 @@ fn no_read_route_answers_without_a_token_behind_nginx() {
             options = options.argument("--open-reads");
         }
         let server = options.start();
-        let nginx = Nginx::before(&server);
-        check(nginx.url(), &server);
-        let authorization = format!("Bearer {}", server.read_token());
-        let config = format!("{}/iceberg/v1/config", nginx.url());
-        let answer = http::send("GET", &config, &[("authorization", &authorization)], None).unwrap();
-        assert_eq!(answer.status, 200, "the token works through nginx: {}", answer.text());
+        for kind in KINDS {
+            let front = Front::before(kind, &server);
+            check(front.url(), &server);
+            let authorization = format!("Bearer {}", server.read_token());
+            let config = format!("{}/iceberg/v1/config", front.url());
+            let answer = http::send("GET", &config, &[("authorization", &authorization)], None).unwrap();
+            assert_eq!(answer.status, 200, "the token works through {kind:?}: {}", answer.text());
+        }
     }
 }
 

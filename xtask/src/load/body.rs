@@ -92,6 +92,8 @@ fn event(n: usize) -> serde_json::Value {
             "utm_campaign": "spring",
             "$screen_height": 1080,
             "$screen_width": 1920,
+            "title": format!("Product {page} of the spring collection"),
+            "campaign_note": "came by the newsletter",
             "price": (n % 997) as f64 / 4.0,
         },
     })

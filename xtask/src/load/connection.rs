@@ -1,7 +1,7 @@
 //! One keep-alive connection, HTTP/1.1 by hand: the generator must cost little beside the server.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,8 +19,10 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn open(url: &str, path: &str, gzip: bool) -> Result<Self> {
         let address = url.strip_prefix("http://").context("the address must begin with http://")?;
-        let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
-        ensure!(stream.peer_addr()?.ip().is_loopback(), "load goes to this machine only, not to {address}");
+        let mut resolved = address.to_socket_addrs().with_context(|| format!("no such address: {address}"))?;
+        let loopback = resolved.find(|address| address.ip().is_loopback());
+        let loopback = loopback.with_context(|| format!("load goes to this machine only, not to {address}"))?;
+        let stream = TcpStream::connect(loopback).with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let encoding = if gzip { "content-encoding: gzip\r\n" } else { "" };
