@@ -23,6 +23,7 @@ pub struct PlannedFile {
     /// Rows in the file, deleted ones included.
     pub rows: u64,
     pub columns: FileColumns,
+    /// At least one entry for every column that the manifest mentions, perhaps without bounds.
     pub statistics: Vec<ColumnStatistics>,
     /// Whether we wrote the file: only then are its statistics proof.
     pub ours: bool,
@@ -125,7 +126,8 @@ fn applies(delete: &LiveFile, file: &LiveFile) -> bool {
 fn column_statistics(file: &DataFile) -> Vec<ColumnStatistics> {
     let (lower, upper, nulls) = (file.lower_bounds(), file.upper_bounds(), file.null_value_counts());
     let mut by_id: HashMap<i32, ColumnStatistics> = HashMap::new();
-    let mut ids: Vec<i32> = lower.keys().chain(upper.keys()).chain(nulls.keys()).copied().collect();
+    let counted = file.value_counts().keys();
+    let mut ids: Vec<i32> = lower.keys().chain(upper.keys()).chain(nulls.keys()).chain(counted).copied().collect();
     ids.sort_unstable();
     for field_id in ids {
         by_id.entry(field_id).or_insert_with(|| ColumnStatistics {

@@ -2,13 +2,12 @@
 //!
 //! Reading order: [`protocol`] finds the events in a request and writes the answers SDKs expect;
 //! [`normalize()`] makes [`event::CapturedEvent`]s of them, or dead letters; [`enrich()`] adds what only
-//! the server knows. These are pure and run in parallel, one call per request.
-//!
-//! [`Ingest`] then takes the rows, within the limits of [`admission`]; the one [`writer`] appends what
-//! waits to the log ([`wal`]), syncs once, makes the rows visible and acknowledges. Retries are found in
-//! the `dedup` window.
+//! the server knows. These are pure and run in parallel, one call per request. [`Ingest`] lets a
+//! request in and waits; [`writer`] is the one serial task that makes its rows durable in the log
+//! ([`wal`]) and shows them; [`disk`] is the seam at which tests lose power.
 
 pub mod admission;
+mod batch;
 mod dedup;
 pub mod disk;
 pub mod enrich;

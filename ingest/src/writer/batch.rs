@@ -5,8 +5,6 @@ use std::fmt::Debug;
 use hogflare_catalog::Slot;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow};
 
-use crate::normalize::Normalized;
-
 /// The rows of one request. Each row is asked for twice: to be measured, and by the writer, in order.
 /// Text is copied once, into the log.
 pub trait Batch: Debug + Send {
@@ -29,32 +27,6 @@ pub trait Batch: Debug + Send {
     /// Only called below [`Batch::dead_letters`].
     fn dead_letter(&self, index: usize) -> DeadLetterRow<'_> {
         unreachable!("there is no dead letter {index}")
-    }
-}
-
-impl Batch for Normalized {
-    fn events(&self) -> usize {
-        self.events.len()
-    }
-
-    fn event(&self, index: usize) -> EventRow<'_> {
-        self.events[index].as_row()
-    }
-
-    fn slot(&self, index: usize) -> Slot {
-        self.events[index].slot
-    }
-
-    fn has_own_uuid(&self, index: usize) -> bool {
-        self.events[index].uuid_is_clients
-    }
-
-    fn dead_letters(&self) -> usize {
-        self.rejected.len()
-    }
-
-    fn dead_letter(&self, index: usize) -> DeadLetterRow<'_> {
-        self.rejected[index].as_row()
     }
 }
 

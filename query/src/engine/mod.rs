@@ -1,0 +1,144 @@
+//! Runs statements: one view, one session, one answer each.
+
+mod queue;
+mod running;
+mod session;
+mod work;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::execution::session_state::SessionState;
+use hogflare_catalog::{MetadataCache, Views};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use self::queue::Queue;
+pub use self::running::{Answer, Body};
+use self::running::{Outcome, Running, Stop};
+use self::work::Work;
+use crate::error::{ErrorCode, Result, SqlError, internal};
+use crate::request::{Format, SqlRequest};
+use crate::scan::{DeletedPositions, ScanContext};
+use crate::settings::QuerySettings;
+use crate::telemetry;
+
+/// Pieces of an answer that wait for a slow reader, each about [`work::PIECE_BYTES`].
+const PIECES_MAX: usize = 4;
+/// How much longer than its limit a query is waited for: one that is planning cannot be stopped.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Who asks; the server has checked the token.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    /// Name of the token, for the log.
+    pub name: String,
+}
+
+/// Reads the tables. Cheap to share: hold it in an `Arc`.
+#[derive(Debug)]
+pub struct Engine {
+    settings: QuerySettings,
+    views: Arc<Views>,
+    scans: Arc<ScanContext>,
+    /// Every query's session is a copy of this one.
+    session: Arc<SessionState>,
+    queue: Queue,
+    running: Arc<Running>,
+}
+
+impl Engine {
+    /// Fails if the memory pool, the caches or the functions cannot be set up.
+    pub fn new(settings: QuerySettings, views: Arc<Views>, metadata: Arc<MetadataCache>) -> Result<Engine> {
+        let session = Arc::new(session::base(&settings, metadata.objects())?);
+        let scans = Arc::new(ScanContext { metadata, deleted: DeletedPositions::default() });
+        let queue = Queue::new(settings.running_max, settings.waiting_max, settings.wait_max);
+        Ok(Engine { settings, views, scans, session, queue, running: Arc::default() })
+    }
+
+    /// Runs one statement. Returns when the first rows are there, so that most errors arrive here;
+    /// what fails later is an error item of the body, and a body without it is complete. Dropping the
+    /// future or the body stops the query.
+    pub async fn run(&self, request: SqlRequest, reader: Reader) -> Result<Answer> {
+        let started = Instant::now();
+        let query_id = request.query_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let answer = self.started(request, &reader, &query_id, started).await;
+        if let Err(error) = &answer {
+            telemetry::query_ended(error.code.as_str(), started.elapsed());
+            tracing::debug!(query_id, reader = reader.name, code = error.code.as_str(), "query refused");
+        }
+        answer.map_err(|error| error.of_query(&query_id))
+    }
+
+    /// Stops a query. False if there is none of that id.
+    pub fn cancel(&self, query_id: &str) -> bool {
+        self.running.cancel(query_id)
+    }
+
+    async fn started(&self, request: SqlRequest, reader: &Reader, query_id: &str, started: Instant) -> Result<Answer> {
+        let format = request.format;
+        let timeout = request.timeout.unwrap_or(self.settings.timeout).min(self.settings.timeout_max);
+        let (stop, entry) = self.running.enter(query_id)?;
+        let turn = tokio::select! {
+            turn = self.queue.turn() => turn?,
+            () = stop.stopped() => return Err(cancelled()),
+        };
+        let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
+        let outcome = Outcome::default();
+        let work = Work {
+            row_limit: self.row_limit(&request),
+            request,
+            query_id: query_id.to_owned(),
+            started,
+            queued: started.elapsed(),
+            session: Arc::clone(&self.session),
+            views: Arc::clone(&self.views),
+            scans: Arc::clone(&self.scans),
+            settings: self.settings.clone(),
+            pieces: sender,
+        };
+        let run = until_stopped(work, stop.clone(), timeout, outcome.clone());
+        // The turn belongs to the task: an aborted query still holds it while it plans.
+        let task = self.settings.runtime.spawn(async move {
+            let _turn = turn;
+            run.await;
+        });
+        let entry = entry.with_task(task.abort_handle(), reader.name.clone(), started);
+        let first = tokio::select! {
+            biased;
+            first = pieces.recv() => first,
+            () = stop.stopped() => return Err(cancelled()),
+            () = tokio::time::sleep(timeout + GRACE) => return Err(timed_out(timeout)),
+        };
+        let Some(first) = first else { return Err(outcome.error().unwrap_or_else(|| internal(&"the query panicked"))) };
+        Ok(Answer { query_id: query_id.to_owned(), format, body: Body::new(first, pieces, outcome, entry) })
+    }
+
+    fn row_limit(&self, request: &SqlRequest) -> Option<usize> {
+        match request.format {
+            Format::Json => {
+                let wanted = request.row_limit.unwrap_or(self.settings.json_rows);
+                Some(wanted.min(self.settings.json_rows_max))
+            }
+            Format::Ndjson | Format::Csv | Format::Arrow | Format::Parquet => request.row_limit,
+        }
+    }
+}
+
+async fn until_stopped(work: Work, stop: Stop, timeout: Duration, outcome: Outcome) {
+    let result = tokio::select! {
+        biased;
+        () = stop.stopped() => Err(cancelled()),
+        () = tokio::time::sleep(timeout) => Err(timed_out(timeout)),
+        result = work.run(outcome.clone()) => result,
+    };
+    outcome.set(result);
+}
+
+fn cancelled() -> SqlError {
+    SqlError::new(ErrorCode::Cancelled, "the query was cancelled")
+}
+
+fn timed_out(timeout: Duration) -> SqlError {
+    SqlError::new(ErrorCode::Timeout, format!("the query took longer than {} ms", timeout.as_millis()))
+}

@@ -1,0 +1,295 @@
+//! The one read-only gate, for every door: text → one statement that only reads → checked plan.
+//!
+//! A statement is refused by its form before it is planned, and its plan is checked again before it
+//! runs. User text never reaches `SessionContext::sql`, which executes DDL while it plans.
+
+use std::ops::ControlFlow;
+
+use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::DefaultTableSource;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
+use datafusion::functions_table::generate_series::GenerateSeriesTable;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement, visit_statements};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{ErrorCode, Result, SqlError};
+use crate::params::Params;
+use crate::request::SQL_BYTES_MAX;
+use crate::scan::IcebergTable;
+
+/// Brackets inside one another.
+const DEPTH_MAX: usize = 64;
+/// Operators and keywords. A chain of operators becomes a tree as deep as the chain is long, and deep
+/// trees are dropped by recursion.
+const OPERATORS_MAX: usize = 4_000;
+/// Levels that the parser may descend; each bracket takes several.
+pub(crate) const RECURSION_MAX: usize = 400;
+
+/// The one statement of a text, if it is of a form that only reads.
+pub(crate) fn parse(sql: &str) -> Result<Statement> {
+    if sql.len() > SQL_BYTES_MAX {
+        let message = format!("the SQL has {} bytes; at most {SQL_BYTES_MAX} are allowed", sql.len());
+        return Err(SqlError::new(ErrorCode::SqlTooLong, message));
+    }
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
+        SqlError::new(ErrorCode::SyntaxError, error.message).at(error.location.line, error.location.column)
+    })?;
+    check_size(&tokens)?;
+    let mut statements = DFParserBuilder::new(tokens)
+        .with_dialect(&PostgreSqlDialect {})
+        .with_recursion_limit(RECURSION_MAX)
+        .build()?
+        .parse_statements()?;
+    let Some(statement) = statements.pop_front() else {
+        return Err(SqlError::new(ErrorCode::SyntaxError, "there is no statement"));
+    };
+    if !statements.is_empty() {
+        let count = statements.len() + 1;
+        let message = format!("one statement at a time; the text has {count}");
+        return Err(SqlError::new(ErrorCode::SyntaxError, message));
+    }
+    match refused_form(&statement) {
+        Some(name) => Err(refused(&name)),
+        None => Ok(statement),
+    }
+}
+
+fn check_size(tokens: &[TokenWithSpan]) -> Result<()> {
+    let (mut depth, mut operators) = (0_usize, 0_usize);
+    for TokenWithSpan { token, span } in tokens {
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            Token::Word(word) if word.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword => {}
+            Token::Whitespace(_) | Token::Comma | Token::Period | Token::EOF => {}
+            Token::Number(..) | Token::Placeholder(_) => {}
+            Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => {}
+            _ => operators += 1,
+        }
+        // `x[1][1]…` nests without being deep in brackets.
+        operators += usize::from(matches!(token, Token::LBracket));
+        let too_much = match (depth > DEPTH_MAX, operators > OPERATORS_MAX) {
+            (true, _) => format!("the SQL has more than {DEPTH_MAX} brackets inside one another"),
+            (_, true) => format!("the SQL has more than {OPERATORS_MAX} operators and keywords"),
+            _ => continue,
+        };
+        return Err(SqlError::new(ErrorCode::SqlTooLong, too_much).at(span.start.line, span.start.column));
+    }
+    Ok(())
+}
+
+/// The name of what a statement would do beyond reading, if anything.
+fn refused_form(statement: &Statement) -> Option<String> {
+    match statement {
+        Statement::Statement(statement) => match statement.as_ref() {
+            SqlStatement::Query(query) => statement_inside(query),
+            SqlStatement::ShowTables { .. } | SqlStatement::ShowColumns { .. } | SqlStatement::ExplainTable { .. } => {
+                None
+            }
+            other => Some(name_of(&other.to_string())),
+        },
+        Statement::Explain(explain) => match explain.statement.as_ref() {
+            inner @ Statement::Statement(query) if matches!(query.as_ref(), SqlStatement::Query(_)) => {
+                refused_form(inner)
+            }
+            other => Some(name_of(&other.to_string())),
+        },
+        Statement::CreateExternalTable(_) => Some("CREATE EXTERNAL TABLE".to_owned()),
+        Statement::CopyTo(_) => Some("COPY".to_owned()),
+        Statement::Reset(_) => Some("RESET".to_owned()),
+    }
+}
+
+/// `WITH x AS (INSERT …)` and `INSERT` in the place of a `SELECT`.
+fn statement_inside(query: &Query) -> Option<String> {
+    match visit_statements(query, |statement| ControlFlow::Break(name_of(&statement.to_string()))) {
+        ControlFlow::Break(name) => Some(name),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// The first word of a statement, or two where one says too little.
+fn name_of(statement: &str) -> String {
+    let mut words = statement.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let first = words.next().unwrap_or("this statement").to_ascii_uppercase();
+    match first.as_str() {
+        "CREATE" | "DROP" | "ALTER" => format!("{first} {}", words.next().unwrap_or_default().to_ascii_uppercase()),
+        _ => first,
+    }
+}
+
+fn refused(name: &str) -> SqlError {
+    SqlError::new(ErrorCode::ReadOnly, format!("{name} is not possible here: SQL only reads"))
+}
+
+/// The plan of a statement that [`parse`] let through, with the parameters bound.
+pub(crate) async fn plan(state: &SessionState, statement: Statement, params: Params) -> Result<LogicalPlan> {
+    let mut plan = state.statement_to_plan(statement).await?;
+    if let Some(values) = params.into_values() {
+        plan = plan.with_param_values(values)?;
+    }
+    check_plan(&plan)?;
+    Ok(plan)
+}
+
+fn check_plan(plan: &LogicalPlan) -> Result<()> {
+    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    options.verify_plan(plan).map_err(|_| refused("writing"))?;
+    let mut found = Ok(());
+    plan.apply_with_subqueries(|node| {
+        found = check_node(node);
+        Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    found
+}
+
+fn check_node(node: &LogicalPlan) -> Result<()> {
+    match node {
+        LogicalPlan::TableScan(scan) if !is_ours(scan) => {
+            let message = format!("table '{}' not found", scan.table_name);
+            Err(SqlError::new(ErrorCode::UnknownTable, message))
+        }
+        LogicalPlan::Extension(extension) => Err(refused(extension.node.name())),
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => {
+            Err(refused("writing"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Our tables, the harmless part of the information schema, and functions that make rows from nothing.
+fn is_ours(scan: &TableScan) -> bool {
+    if scan.table_name.schema() == Some("information_schema") {
+        return scan.table_name.table() != "df_settings";
+    }
+    let Some(source) = scan.source.as_any().downcast_ref::<DefaultTableSource>() else { return false };
+    let provider = source.table_provider.as_any();
+    provider.is::<IcebergTable>() || provider.is::<GenerateSeriesTable>() || provider.is::<CteWorkTable>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(sql: &str) -> ErrorCode {
+        parse(sql).map(|_| ()).expect_err(sql).code
+    }
+
+    #[test]
+    fn forms_that_only_read_pass() {
+        for sql in [
+            "SELECT 1",
+            "select 1;",
+            "WITH x AS (SELECT 1) SELECT * FROM x",
+            "VALUES (1), (2)",
+            "TABLE events",
+            "(SELECT 1) UNION ALL (SELECT 2)",
+            "EXPLAIN SELECT 1",
+            "EXPLAIN ANALYZE SELECT 1",
+            "EXPLAIN VERBOSE SELECT 1",
+            "SHOW TABLES",
+            "SHOW COLUMNS FROM events",
+            "DESCRIBE events",
+            "-- a comment\nSELECT ';' -- and another; one",
+        ] {
+            parse(sql).map_err(|error| format!("{sql}: {error}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn forms_that_write_are_refused_by_name() {
+        for (sql, name) in [
+            ("INSERT INTO events VALUES (1)", "INSERT"),
+            ("UPDATE events SET event = 'x'", "UPDATE"),
+            ("DELETE FROM events", "DELETE"),
+            ("MERGE INTO a USING b ON a.x = b.x WHEN MATCHED THEN DELETE", "MERGE"),
+            ("TRUNCATE TABLE events", "TRUNCATE"),
+            ("CREATE TABLE x AS SELECT 1", "CREATE TABLE"),
+            ("CREATE VIEW x AS SELECT 1", "CREATE VIEW"),
+            ("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", "CREATE EXTERNAL TABLE"),
+            ("CREATE FUNCTION f() RETURNS int AS 'x'", "CREATE FUNCTION"),
+            ("CREATE SCHEMA x", "CREATE SCHEMA"),
+            ("DROP TABLE events", "DROP TABLE"),
+            ("ALTER TABLE events ADD COLUMN x int", "ALTER TABLE"),
+            ("COPY (SELECT 1) TO 'x.csv'", "COPY"),
+            ("COPY events TO 'x.parquet' STORED AS PARQUET", "COPY"),
+            ("SET datafusion.execution.batch_size = 1", "SET"),
+            ("RESET datafusion.execution.batch_size", "RESET"),
+            ("SHOW ALL", "SHOW"),
+            ("SHOW datafusion.execution.batch_size", "SHOW"),
+            ("PREPARE p AS SELECT 1", "PREPARE"),
+            ("EXECUTE p(1)", "EXECUTE"),
+            ("DEALLOCATE p", "DEALLOCATE"),
+            ("EXPLAIN INSERT INTO events VALUES (1)", "INSERT"),
+            ("EXPLAIN CREATE TABLE x AS SELECT 1", "CREATE TABLE"),
+            ("EXPLAIN COPY events TO 'x.csv'", "COPY"),
+            ("EXPLAIN ANALYZE DELETE FROM events", "DELETE"),
+            ("WITH x AS (INSERT INTO events VALUES (1) RETURNING 1) SELECT * FROM x", "INSERT"),
+            ("WITH x AS (SELECT 1) DELETE FROM events", "DELETE"),
+            ("BEGIN", "BEGIN"),
+            ("COMMIT", "COMMIT"),
+            ("GRANT SELECT ON events TO x", "GRANT"),
+            ("CALL f()", "CALL"),
+            ("VACUUM", "VACUUM"),
+            ("ANALYZE TABLE events", "ANALYZE"),
+            ("USE x", "USE"),
+            ("KILL 1", "KILL"),
+        ] {
+            let error = parse(sql).map(|_| ()).expect_err(sql);
+            // What the parser itself does not know does not run either.
+            if error.code != ErrorCode::SyntaxError {
+                assert_eq!(error.code, ErrorCode::ReadOnly, "{sql}: {error}");
+                assert!(error.message.starts_with(name), "{sql}: {error}");
+            }
+        }
+        for sql in ["INSERT INTO events VALUES (1)", "COPY (SELECT 1) TO 'x.csv'", "SET a = 1", "DROP TABLE events"] {
+            assert_eq!(code(sql), ErrorCode::ReadOnly, "{sql}");
+        }
+    }
+
+    #[test]
+    fn one_statement_at_a_time() {
+        assert_eq!(code("SELECT 1; SELECT 2"), ErrorCode::SyntaxError);
+        assert_eq!(code("SELECT 1; DROP TABLE events"), ErrorCode::SyntaxError);
+        assert_eq!(code(""), ErrorCode::SyntaxError);
+        assert_eq!(code(" ; "), ErrorCode::SyntaxError);
+    }
+
+    #[test]
+    fn syntax_errors_have_a_position() {
+        let error = parse("SELECT 1\nFROM x WHERE WHERE").unwrap_err();
+        assert_eq!((error.code, error.position.map(|at| at.line)), (ErrorCode::SyntaxError, Some(2)));
+        assert!(!error.message.contains("Line:"), "{error}");
+        let error = parse("SELECT 'open").unwrap_err();
+        assert!(error.position.is_some(), "{error}");
+    }
+
+    #[test]
+    fn deep_and_long_sql_is_refused_without_a_crash() {
+        let many = |text: &str, count: usize| text.repeat(count);
+        for sql in [
+            format!("SELECT {}1{}", many("(", 100_000), many(")", 100_000)),
+            format!("SELECT {}1", many("(", 300_000)),
+            format!("SELECT 1{}", many("+1", 100_000)),
+            format!("SELECT {}1", many("- ", 100_000)),
+            format!("SELECT {}TRUE", many("NOT ", 100_000)),
+            format!("SELECT 1{}", many("::int", 50_000)),
+            format!("SELECT 1{}", many(" UNION ALL SELECT 1", 20_000)),
+            format!("SELECT {}1{}", many("CASE WHEN 1=1 THEN ", 10_000), many(" END", 10_000)),
+            format!("SELECT x{}", many("[1]", 100_000)),
+            format!("SELECT '{}'", many("x", SQL_BYTES_MAX)),
+            format!("SELECT {}1{}", many("(SELECT ", 200), many(")", 200)),
+            format!("SELECT 1 FROM {}x{}", many("(", 200), many(")", 200)),
+            format!("SELECT {}1", many("- ", 3_000)),
+            format!("SELECT {}TRUE", many("NOT ", 3_000)),
+        ] {
+            let error = parse(&sql).map(|_| ()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::SqlTooLong, "{}…: {error}", &sql[..20.min(sql.len())]);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The names that a query can use: views first, then the tables themselves.
+//!
+//! One catalog `hogflare` with the schemas `hogflare` (views), the Iceberg namespace and its alias
+//! `lake` (tables). Everything is made for one query, over its one view, and nothing can be added.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use hogflare_catalog::{ReadView, Table};
+use parking_lot::Mutex;
+
+use crate::scan::{IcebergTable, ScanContext, ScanCounts};
+use crate::views;
+
+/// The SQL catalog, and its schema of views.
+pub(crate) const CATALOG: &str = "hogflare";
+/// A name for the schema of tables that needs no quotes, whatever the namespace is.
+const LAKE: &str = "lake";
+
+/// What the names of one query stand for.
+#[derive(Debug)]
+pub(crate) struct QueryTables {
+    pub(crate) view: Arc<ReadView>,
+    pub(crate) context: Arc<ScanContext>,
+    pub(crate) counts: Arc<ScanCounts>,
+    pub(crate) namespace: String,
+    pub(crate) prefix: String,
+    /// Plans the text of views.
+    pub(crate) planner: Arc<SessionState>,
+    /// Snapshot of each table that the query named; None for a table without one.
+    pub(crate) used: Mutex<BTreeMap<&'static str, Option<i64>>>,
+}
+
+impl QueryTables {
+    /// The session in which a statement is planned and runs.
+    pub(crate) fn session(self: &Arc<Self>) -> SessionState {
+        self.session_over(Level::Views)
+    }
+
+    fn session_over(self: &Arc<Self>, level: Level) -> SessionState {
+        let mut state = SessionState::clone(&self.planner);
+        state.register_catalog_list(Arc::new(Catalog { tables: Arc::clone(self), level }));
+        state.mark_start_execution();
+        state
+    }
+
+    fn named(&self, name: &str) -> Option<Table> {
+        let short = name.strip_prefix(self.prefix.as_str())?;
+        Table::ALL.into_iter().find(|table| table.short_name() == short)
+    }
+
+    fn is_ready(&self, table: Table) -> bool {
+        self.view.head(table).is_some()
+    }
+
+    fn table(&self, table: Table) -> Result<Arc<IcebergTable>> {
+        let view = self.view.table(table).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let snapshot = view.head.snapshot().map(|snapshot| snapshot.snapshot_id());
+        self.used.lock().insert(table.short_name(), snapshot);
+        Ok(Arc::new(IcebergTable::new(view, Arc::clone(&self.context), Arc::clone(&self.counts))))
+    }
+}
+
+/// What unqualified names stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// For a query: views, else tables.
+    Views,
+    /// For the text of a view: tables under our own names, see [`views::bound`].
+    Bound,
+    /// Tables as they are.
+    Tables,
+}
+
+#[derive(Debug)]
+struct Catalog {
+    tables: Arc<QueryTables>,
+    level: Level,
+}
+
+impl CatalogProviderList for Catalog {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn register_catalog(&self, _: String, _: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        let catalog = || Catalog { tables: Arc::clone(&self.tables), level: self.level };
+        (name == CATALOG).then(|| Arc::new(catalog()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for Catalog {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema_names(&self) -> Vec<String> {
+        let mut names = vec![CATALOG.to_owned(), self.tables.namespace.clone(), LAKE.to_owned()];
+        names.dedup();
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let level = match name {
+            CATALOG => self.level,
+            LAKE => Level::Tables,
+            name if name == self.tables.namespace => Level::Tables,
+            _ => return None,
+        };
+        Some(Arc::new(Schema { tables: Arc::clone(&self.tables), level }))
+    }
+}
+
+#[derive(Debug)]
+struct Schema {
+    tables: Arc<QueryTables>,
+    level: Level,
+}
+
+#[async_trait]
+impl SchemaProvider for Schema {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    /// For listings only: a table that is not ready is left out here and refused by name.
+    fn table_names(&self) -> Vec<String> {
+        let ready = Table::ALL.into_iter().filter(|table| self.tables.is_ready(*table));
+        match self.level {
+            Level::Views => ready.map(|table| table.short_name().to_owned()).collect(),
+            Level::Bound | Level::Tables => {
+                ready.map(|table| format!("{}{}", self.tables.prefix, table.short_name())).collect()
+            }
+        }
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        match self.level {
+            Level::Views => {
+                if let Some(text) = views::text(name) {
+                    let session = self.tables.session_over(Level::Bound);
+                    return Ok(Some(views::plan(&session, text).await?));
+                }
+                let Some(table) = self.tables.named(name) else { return Ok(None) };
+                Ok(Some(self.tables.table(table)?))
+            }
+            Level::Bound => {
+                let Some(table) = views::table_named(name) else { return Ok(None) };
+                let view = self.tables.view.table(table).map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Ok(Some(views::bound(table, &view, self.tables.table(table)?)?))
+            }
+            Level::Tables => {
+                let Some(table) = self.tables.named(name) else { return Ok(None) };
+                Ok(Some(self.tables.table(table)?))
+            }
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        match self.level {
+            Level::Views => views::text(name).is_some() || self.tables.named(name).is_some(),
+            Level::Bound => views::table_named(name).is_some(),
+            Level::Tables => self.tables.named(name).is_some(),
+        }
+    }
+}
