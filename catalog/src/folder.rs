@@ -7,6 +7,7 @@
 //! ```
 
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -49,7 +50,9 @@ struct Identity {
 impl DataFolder {
     /// Opens or creates the folder, takes its lock and counts the start.
     pub fn open(path: &Path, clock: &dyn Clock) -> Result<DataFolder> {
-        fs::create_dir_all(path).map_err(Error::io("create the data folder", path))?;
+        // The rows of the log are everybody's data but nobody else's business.
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(Error::io("create the data folder", path))?;
         let path = fs::canonicalize(path).map_err(Error::io("find the data folder", path))?;
         let lock = take_lock(&path)?;
         let identity_path = path.join("hogflare.json");

@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod batch;
+pub mod dead_letters;
 mod dedup;
 pub mod disk;
 pub mod enrich;

@@ -2,7 +2,7 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// Counter of events, by `outcome`: `stored`, `repeat` (was stored before), `rejected` (kept as a dead
+/// Counter of events, by `outcome`: `accepted`, `repeat` (was stored before), `rejected` (kept as a dead
 /// letter), `overloaded` (refused with 503).
 pub const EVENTS: &str = "hogflare_ingest_events_total";
 /// Histogram of the time a sync of the log takes.

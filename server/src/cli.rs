@@ -77,26 +77,30 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "HOGFLARE_ADMIN_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) admin_tokens: String,
     /// Answer reads without a token, to direct callers on this machine only
-    #[arg(long, env = "HOGFLARE_OPEN_READS")]
+    #[arg(long, env = "HOGFLARE_OPEN_READS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) open_reads: bool,
-    /// Addresses of proxies whose X-Forwarded-For counts, separated by commas
+    /// Addresses of proxies whose X-Forwarded-For counts, separated by commas; no ranges
     #[arg(long, env = "HOGFLARE_TRUSTED_PROXIES", default_value = "", value_name = "ADDRESSES")]
     pub(crate) trusted_proxies: String,
     /// Fills the column team_id
-    #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER")]
+    #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) team_id: Option<i64>,
-    /// Group type of the column group0 (and so on to group4)
+    /// Group type of the column group0
     #[arg(long, env = "POSTHOG_GROUP_TYPE_0", value_name = "TYPE")]
     pub(crate) group_type_0: Option<String>,
+    /// Group type of the column group1
     #[arg(long, env = "POSTHOG_GROUP_TYPE_1", value_name = "TYPE")]
     pub(crate) group_type_1: Option<String>,
+    /// Group type of the column group2
     #[arg(long, env = "POSTHOG_GROUP_TYPE_2", value_name = "TYPE")]
     pub(crate) group_type_2: Option<String>,
+    /// Group type of the column group3
     #[arg(long, env = "POSTHOG_GROUP_TYPE_3", value_name = "TYPE")]
     pub(crate) group_type_3: Option<String>,
+    /// Group type of the column group4
     #[arg(long, env = "POSTHOG_GROUP_TYPE_4", value_name = "TYPE")]
     pub(crate) group_type_4: Option<String>,
-    /// Every SDK request must be signed with this (browsers cannot sign)
+    /// POSTs of SDKs must be signed with this, and GET capture is refused (browsers cannot sign)
     #[arg(long, env = "POSTHOG_SIGNING_SECRET", hide_env_values = true)]
     pub(crate) signing_secret: Option<String>,
     /// Token that /decide answers when the request has none

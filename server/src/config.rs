@@ -1,6 +1,7 @@
 //! Settings with their units checked, and warnings about those that mean nothing.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,13 +56,13 @@ impl Config {
             metrics_listen: args.metrics_listen,
             data_dir: args.data_dir,
             durability: if args.durability == "os" { Durability::Os } else { Durability::Fsync },
-            namespace: name(args.namespace, "--namespace")?,
-            table_prefix: args.table_prefix,
+            namespace: namespace(args.namespace)?,
+            table_prefix: name(args.table_prefix, "--table-prefix")?,
             commit_interval: duration(&args.commit_interval).context("--commit-interval")?,
             late_commit_interval: duration(&args.late_commit_interval).context("--late-commit-interval")?,
-            tail_bytes_max: bytes(&args.tail_bytes_max).context("--tail-bytes-max")?,
-            wal_bytes_max: bytes(&args.wal_bytes_max).context("--wal-bytes-max")?,
-            request_bytes_max: bytes(&args.request_bytes_max).context("--request-bytes-max")?,
+            tail_bytes_max: at_least(8 << 20, &args.tail_bytes_max).context("--tail-bytes-max")?,
+            wal_bytes_max: at_least(256 << 20, &args.wal_bytes_max).context("--wal-bytes-max")?,
+            request_bytes_max: at_least(8 << 20, &args.request_bytes_max).context("--request-bytes-max")?,
             read_tokens: tokens(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?,
             admin_tokens: tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?,
             open_reads: args.open_reads,
@@ -114,6 +115,21 @@ fn name(text: String, flag: &str) -> Result<String> {
         bail!("{flag}: {text:?} must be letters, digits, _ or -");
     }
     Ok(text)
+}
+
+fn namespace(text: String) -> Result<String> {
+    if ["lake", "hogflare", "information_schema"].contains(&text.as_str()) {
+        bail!("--namespace: {text:?} is the name of a schema of ours in SQL; choose another");
+    }
+    name(text, "--namespace")
+}
+
+fn at_least(least: u64, text: &str) -> Result<u64> {
+    let wanted = bytes(text)?;
+    if wanted < least {
+        bail!("{text} is too little to work with; the least is {} MiB", least >> 20);
+    }
+    Ok(wanted)
 }
 
 /// A number with a unit: `500ms`, `10s`, `5m`, `1h`, `2d`.
@@ -205,6 +221,9 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         "HOGFLARE_PROJECTS" | "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
             Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
         }
+        "PERSON_DEBUG_TOKEN" | "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
+            Some(format!("{name} is set, but this release has no persons or recordings yet; the setting is ignored"))
+        }
         _ if name.starts_with("CLOUDFLARE_PIPELINE_") => Some(format!(
             "{name} is retired: hogflare writes the Iceberg tables itself; see docs/deployment"
         )),
@@ -267,9 +286,14 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("signing-secret", masked(&config.signing_secret).to_owned()),
         ("api-key", masked(&config.api_key).to_owned()),
         ("log", config.log.clone()),
+        ("log-format", if config.log_json { "json" } else { "text" }.to_owned()),
     ];
+    let mut out = std::io::stdout().lock();
     for (name, value) in lines {
-        println!("{name:<21} {value}");
+        // A reader that has seen enough closes the pipe.
+        if writeln!(out, "{name:<21} {value}").is_err() {
+            return Ok(());
+        }
     }
     for warning in warnings() {
         eprintln!("warning: {warning}");

@@ -213,7 +213,9 @@ async fn listen(config: &Config, services: &http::Services, tasks: &mut Tasks) -
 
 async fn bind(address: &str, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} ({flag}); if another server runs there, stop it or choose another port")
+        format!(
+            "cannot listen on {address} ({flag}); it must be ADDRESS:PORT, and no other server may run there"
+        )
     })
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, r
         println!("requests of SDKs must be signed: browsers cannot sign, so posthog-js is refused");
     }
     if config.open_reads {
-        println!("reads are open to direct callers on this machine (--open-reads)");
+        println!("direct callers on this machine may read without a token");
     }
     use std::io::Write;
     let _ = std::io::stdout().flush();

@@ -18,6 +18,7 @@ const SECONDS_BUCKETS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 
 pub(crate) fn start_logs(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log).with_context(|| format!("--log {:?}", config.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = if config.log_json { builder.json().try_init() } else { builder.compact().try_init() };
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }

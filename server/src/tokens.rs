@@ -51,7 +51,7 @@ pub(crate) struct Tokens {
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
 }
 
-const FAILURES_MAX: u32 = 30;
+const FAILURES_MAX: u32 = 100;
 const FAILURES_WINDOW: Duration = Duration::from_secs(60);
 const ADDRESSES_MAX: usize = 10_000;
 

@@ -67,8 +67,8 @@ for line in sys.stdin:
     request = json.loads(line)
     signal.alarm(SECONDS_MAX)
     try:
-        answer = {"ok": run(request)}
+        reply = {"ok": run(request)}
     except Exception as error:  # the test decides whether an error is one
-        answer = {"error": f"{type(error).__name__}: {error}"}
+        reply = {"error": f"{type(error).__name__}: {error}"}
     signal.alarm(0)
-    print(json.dumps(answer), flush=True)
+    print(json.dumps(reply), flush=True)

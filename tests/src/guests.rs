@@ -139,7 +139,7 @@ fn sixteen_pyiceberg_processes_commit_beside_ours() {
     if skipped("clients") {
         return;
     }
-    let mut server = Options::new().interval("300ms").admin().start();
+    let mut server = Options::new().interval("2s").admin().start();
     let load = Load::start(server.url(), &LOAD);
     let mut guests: Vec<Client> = (0..APPENDERS).map(|_| Client::python("pyiceberg_client.py")).collect();
     let mut uuids: Vec<Uuid> = Vec::new();

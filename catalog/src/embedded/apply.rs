@@ -3,14 +3,16 @@
 //! One commit: requirements checked → updates applied → metadata file written and synced → pointer
 //! moved in SQLite → shown to queries; all under one lock.
 
+use std::path::Component;
 use std::sync::Arc;
 
 use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder};
-use iceberg::{ErrorKind, NamespaceIdent, TableCreation, TableIdent};
+use iceberg::{ErrorKind, NamespaceIdent, TableCreation, TableIdent, TableUpdate};
 use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
 use uuid::Uuid;
 
 use super::answer::RestError;
+use super::rest::is_safe_name;
 use super::{EmbeddedCatalog, guard};
 use crate::objects::{Objects, create_folder, local_path};
 use crate::table_catalog::LoadedTable;
@@ -32,6 +34,10 @@ impl EmbeddedCatalog {
             return Err(RestError::new(406, "UnsupportedOperationException", "staged creation is not supported"));
         }
         let ident = TableIdent::new(namespace.clone(), request.name.clone());
+        if !is_safe_name(&request.name) {
+            let name = request.name;
+            return Err(RestError::bad_request(format!("{name:?} cannot be a table: it would leave its folder")));
+        }
         let mut state = self.state.lock();
         if state.store.namespace(namespace)?.is_none() {
             return Err(RestError::no_namespace(namespace));
@@ -63,6 +69,9 @@ impl EmbeddedCatalog {
         let before = state.load(ident)?.ok_or_else(|| RestError::no_table(ident))?;
         for requirement in &request.requirements {
             requirement.check(Some(&before.metadata)).map_err(refusal)?;
+        }
+        if origin == Origin::Guest {
+            self.check_locations(&request)?;
         }
         let ours = self.settings.table_of(ident);
         if let (Some(table), Origin::Guest) = (ours, origin) {
@@ -112,19 +121,39 @@ impl EmbeddedCatalog {
         state.store.drop_table(ident)?;
         if purge {
             let folder = local_path(loaded.metadata.location())?;
-            if folder.starts_with(&self.warehouse) && folder != self.warehouse {
+            if self.is_inside(loaded.metadata.location()) {
                 let _ = std::fs::remove_dir_all(&folder);
             }
         }
         Ok(())
     }
 
+    /// A guest may move a table of its own, but not out of the warehouse.
+    fn check_locations(&self, request: &CommitTableRequest) -> Result<(), RestError> {
+        let outside = request.updates.iter().find_map(|update| match update {
+            TableUpdate::SetLocation { location } if !self.is_inside(location) => Some(location),
+            _ => None,
+        });
+        match outside {
+            Some(location) => Err(RestError::bad_request(format!(
+                "location {location} is outside of {}",
+                self.warehouse_location()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn is_inside(&self, location: &str) -> bool {
+        let Ok(path) = local_path(location) else { return false };
+        let plain = path.components().all(|part| !matches!(part, Component::ParentDir | Component::CurDir));
+        plain && path.starts_with(&self.warehouse) && path != self.warehouse && !location.contains("/..")
+    }
+
     /// The asked-for location if it is inside the warehouse, else a new folder named after the table.
     fn location_for(&self, ident: &TableIdent, asked: Option<String>) -> Result<String, RestError> {
         let warehouse = self.warehouse_location();
         if let Some(asked) = asked {
-            let inside = asked.starts_with(&format!("{warehouse}/")) && !asked.contains("/../");
-            if !inside {
+            if !self.is_inside(&asked) {
                 return Err(RestError::bad_request(format!("location {asked} is outside of {warehouse}")));
             }
             return Ok(asked.trim_end_matches('/').to_owned());

@@ -73,6 +73,9 @@ fn route(request: &RestRequest<'_>, catalog: &EmbeddedCatalog, access: Access) -
         )),
     };
     let namespace = |name: &str| namespace_of(name);
+    if let Some(bad) = segments.iter().find(|segment| !is_safe_name(segment)) {
+        return Err(RestError::bad_request(format!("{bad:?} cannot be a name: it would leave its folder")));
+    }
     let table = |space: &str, name: &str| TableIdent::new(namespace_of(space), name.to_owned());
     match (request.method, segments.as_slice()) {
         ("GET", ["v1", "config"]) => config(request),
@@ -138,6 +141,9 @@ fn list_namespaces(request: &RestRequest<'_>, catalog: &EmbeddedCatalog) -> Resu
 
 fn create_namespace(request: &RestRequest<'_>, catalog: &EmbeddedCatalog) -> Result<RestResponse, RestError> {
     let wanted: NamespaceResponse = parse(&request.body)?;
+    if let Some(bad) = wanted.namespace.as_ref().iter().find(|level| !is_safe_name(level)) {
+        return Err(RestError::bad_request(format!("{bad:?} cannot be a namespace: it would leave its folder")));
+    }
     let created = catalog.state.lock().store.create_namespace(&wanted.namespace, &wanted.properties)?;
     if !created {
         let message = format!("namespace {} exists", wanted.namespace.as_ref().join("."));
@@ -228,6 +234,17 @@ fn commit(
         metadata: applied.metadata.as_ref().clone(),
     };
     Ok(RestResponse::json(200, &answer))
+}
+
+/// Names become folders. The separator of namespace levels is the one control character allowed.
+pub(super) fn is_safe_name(name: &str) -> bool {
+    let safe = |level: &str| {
+        !level.is_empty()
+            && level != "."
+            && level != ".."
+            && !level.chars().any(|char| char == '/' || char == '\\' || char.is_control())
+    };
+    name.split('\u{1f}').all(safe)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, RestError> {

@@ -148,7 +148,7 @@ fn shrink(part: &mut Part) {
 
 fn count(answers: &[Result<Ack, AppendError>]) {
     let sum = |field: fn(&Ack) -> u64| answers.iter().flatten().map(field).sum::<u64>();
-    metrics::counter!(telemetry::EVENTS, "outcome" => "stored").increment(sum(|ack| ack.stored));
+    metrics::counter!(telemetry::EVENTS, "outcome" => "accepted").increment(sum(|ack| ack.stored));
     metrics::counter!(telemetry::EVENTS, "outcome" => "repeat").increment(sum(|ack| ack.repeats));
     metrics::counter!(telemetry::EVENTS, "outcome" => "rejected").increment(sum(|ack| ack.rejected));
 }

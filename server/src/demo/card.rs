@@ -11,7 +11,7 @@ pub(super) fn print(url: &str, running: &Running, folder: &Path) {
     println!(
         r#"
 Query it
-  hogflare sql --url {url} --data-dir {folder} \
+  {program} sql --url {url} --data-dir {folder} \
     "select event, count(*) as events, count(distinct person_id) as people from events group by event order by events desc"
   curl -s {url}/api/sql -H "Authorization: Bearer {token}" \
     --data "select date_trunc('hour', timestamp) as hour, count(*) from events group by 1 order by 1 desc limit 24"
@@ -35,5 +35,6 @@ Send your own events (project token {TOKEN}, or any other)
 
 The data is in {folder}; Ctrl-C stops."#,
         folder = folder.display(),
+        program = std::env::current_exe().unwrap_or_else(|_| "hogflare".into()).display(),
     );
 }

@@ -51,9 +51,6 @@ pub(super) fn check<B>(edge: &Edge, request: &Request<B>) -> Result<Grant, Denie
         return Err(Denied::ForeignOrigin);
     }
     let client = facts::client_ip(edge, peer, headers);
-    if edge.tokens.is_blocked(client) {
-        return Err(Denied::TooManyFailures);
-    }
     let secret = secret(headers);
     if let Some(grant) = secret.as_deref().and_then(|secret| edge.tokens.grant(secret)) {
         return Ok(grant);
@@ -61,10 +58,12 @@ pub(super) fn check<B>(edge: &Edge, request: &Request<B>) -> Result<Grant, Denie
     if edge.open_reads && is_direct_and_local(peer, headers) {
         return Ok(Grant { name: "open".to_owned(), right: Right::Read });
     }
-    if secret.is_some() {
-        edge.tokens.note_failure(client);
+    if secret.is_none() {
+        return Err(Denied::Unauthorized);
     }
-    Err(Denied::Unauthorized)
+    // A right token is always heard: behind a proxy all callers may share one address.
+    edge.tokens.note_failure(client);
+    Err(if edge.tokens.is_blocked(client) { Denied::TooManyFailures } else { Denied::Unauthorized })
 }
 
 /// `Bearer <secret>`, or Basic with the secret as the password.

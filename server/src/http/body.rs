@@ -1,5 +1,7 @@
 //! Reading a body within its limits, charged to the budget of all requests as it grows.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
@@ -9,6 +11,9 @@ use hogflare_ingest::{BytesPermit, Ingest, Overloaded};
 
 /// Charged for a body of unknown length before its first byte.
 const FIRST_CHARGE_BYTES: usize = 4 * 1024;
+/// How much of a refused body is still read, and for how long.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) enum ReadError {
@@ -24,10 +29,36 @@ impl From<Overloaded> for ReadError {
     }
 }
 
+/// Reads the whole body. One that is refused is read on and thrown away, so that the client, which
+/// is still sending, gets to see the answer.
 pub(super) async fn read(
     ingest: &Ingest,
     headers: &HeaderMap,
     mut body: Body,
+    limit_bytes: usize,
+) -> Result<(Bytes, BytesPermit), ReadError> {
+    let read = read_within(ingest, headers, &mut body, limit_bytes).await;
+    if matches!(read, Err(ReadError::TooLarge { .. } | ReadError::Overloaded(_))) {
+        let _ = tokio::time::timeout(DRAIN_LIMIT, drain(&mut body)).await;
+    }
+    read
+}
+
+async fn drain(body: &mut Body) {
+    let mut left_bytes = DRAIN_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        if bytes > left_bytes {
+            return;
+        }
+        left_bytes -= bytes;
+    }
+}
+
+async fn read_within(
+    ingest: &Ingest,
+    headers: &HeaderMap,
+    body: &mut Body,
     limit_bytes: usize,
 ) -> Result<(Bytes, BytesPermit), ReadError> {
     let stated = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());

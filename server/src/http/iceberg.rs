@@ -68,9 +68,6 @@ fn denial(denied: Denied) -> Response {
 /// OAuth 2 client credentials: the secret is one of our tokens, and so is the answer.
 async fn token(State(services): State<Services>, request: Request<Body>) -> Response {
     let client = facts::client_ip(&services.edge, facts::peer(&request), request.headers());
-    if services.edge.tokens.is_blocked(client) {
-        return denial(Denied::TooManyFailures);
-    }
     let basic = facts::header(request.headers(), AUTHORIZATION.as_str())
         .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|encoded| access::basic_password(encoded.trim()));
@@ -88,6 +85,9 @@ async fn token(State(services): State<Services>, request: Request<Body>) -> Resp
     let secret = field("client_secret").or(basic).unwrap_or_default();
     if services.edge.tokens.grant(&secret).is_none() {
         services.edge.tokens.note_failure(client);
+        if services.edge.tokens.is_blocked(client) {
+            return denial(Denied::TooManyFailures);
+        }
         return refused(StatusCode::UNAUTHORIZED, "invalid_client", "the client secret must be a token of this server");
     }
     let body = json!({

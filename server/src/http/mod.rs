@@ -19,6 +19,7 @@ use axum::Router;
 use hogflare_catalog::Lake;
 use hogflare_catalog::embedded::EmbeddedCatalog;
 use hogflare_ingest::Ingest;
+use hogflare_ingest::dead_letters::DeadLetterRate;
 use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::DecodeLimits;
 use hogflare_query::Engine;
@@ -54,6 +55,7 @@ pub(crate) struct Edge {
     pub(crate) normalize: NormalizeSettings,
     pub(crate) decode: DecodeLimits,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) dead_letters: DeadLetterRate,
 }
 
 impl Edge {
@@ -70,6 +72,7 @@ impl Edge {
             normalize: config.normalize.clone(),
             decode,
             metrics,
+            dead_letters: DeadLetterRate::default(),
         }
     }
 }
@@ -79,14 +82,15 @@ pub(crate) fn router(services: &Services) -> Router {
     sdk_routes(services)
         .merge(sql::routes(services))
         .merge(iceberg::routes(services))
-        .merge(ops::routes(services))
+        .merge(ops::alive_routes())
+        .merge(ops::ready_routes(services))
         .merge(ops::metrics_with_token(services))
         .layer(CatchPanicLayer::new())
 }
 
 /// What SDKs call, and health.
 pub(crate) fn sdk_router(services: &Services) -> Router {
-    sdk_routes(services).merge(ops::routes(services)).layer(CatchPanicLayer::new())
+    sdk_routes(services).merge(ops::alive_routes()).layer(CatchPanicLayer::new())
 }
 
 pub(crate) fn metrics_router(services: &Services) -> Router {

@@ -13,11 +13,13 @@ use serde_json::{Value, json};
 
 use super::{Services, access, sdk};
 
-pub(super) fn routes(services: &Services) -> Router {
+pub(super) fn alive_routes() -> Router {
+    Router::new().route("/", get(root)).route("/healthz", get(alive)).route("/_liveness", get(alive))
+}
+
+/// Says what stands still, and so is not for the open internet.
+pub(super) fn ready_routes(services: &Services) -> Router {
     Router::new()
-        .route("/", get(root))
-        .route("/healthz", get(alive))
-        .route("/_liveness", get(alive))
         .route("/readyz", get(ready))
         .route("/_readiness", get(ready))
         .with_state(services.clone())

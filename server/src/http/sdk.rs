@@ -83,9 +83,7 @@ async fn capture(services: &Services, endpoint: Endpoint, request: Request<Body>
     let (parts, request_body) = request.into_parts();
     let read = body::read(&services.ingest, &parts.headers, request_body, limit_bytes).await;
     let (bytes, mut permit) = read.map_err(read_refusal)?;
-    if let Some(secret) = &services.edge.signing_secret {
-        protocol::signature::verify(&facts, &bytes, secret.as_bytes())?;
-    }
+    check_signature(services, &facts, &bytes)?;
     let inflated = body::stated_inflated_bytes(&bytes).min(services.edge.decode.decoded_bytes_max);
     permit.grow_to(bytes.len().max(inflated)).map_err(|overloaded| overload_refusal(&overloaded))?;
     let normalized = if bytes.len().max(inflated) > INLINE_DECODE_BYTES_MAX {
@@ -94,12 +92,21 @@ async fn capture(services: &Services, endpoint: Endpoint, request: Request<Body>
         decode(services, &facts, bytes)?
     };
     let outcome = normalized.outcome();
+    let mut normalized = normalized;
+    services.edge.dead_letters.keep_within_rate(&mut normalized.rejected, facts.received_at_us);
     if !normalized.events.is_empty() || !normalized.rejected.is_empty() {
         services.ingest.append(Box::new(normalized), permit).await.map_err(append_refusal)?;
     }
     match outcome {
         Outcome::Stored { rejected_header } => Ok(stored(rejected_header)),
         Outcome::Refused(refusal) => Err(refusal),
+    }
+}
+
+pub(super) fn check_signature(services: &Services, facts: &RequestFacts, body: &[u8]) -> Result<(), Refusal> {
+    match &services.edge.signing_secret {
+        Some(secret) => protocol::signature::verify(facts, body, secret.as_bytes()),
+        None => Ok(()),
     }
 }
 
@@ -126,10 +133,9 @@ pub(super) fn request_facts(
     };
     let headers = request.headers();
     let text = |name: &str| facts::header(headers, name).map(str::to_owned);
-    let route = ROUTES.iter().find(|(_, other)| *other == endpoint).map_or("", |(path, _)| *path);
     Ok(RequestFacts {
         endpoint,
-        path: Cow::Borrowed(route),
+        path: Cow::Owned(request.uri().path().to_owned()),
         method,
         query: facts::query_pairs(request.uri().query()),
         headers: HeaderFacts {

@@ -30,12 +30,12 @@ pub(super) fn routes(services: &Services) -> Router {
 async fn run(State(services): State<Services>, request: Request<Body>) -> Response {
     let grant = match access::check(&services.edge, &request) {
         Ok(grant) => grant,
-        Err(denied) => return refused(&denial(denied)),
+        Err(denied) => return refused_access(denied),
     };
     let parsed = match *request.method() {
         Method::GET => parse(request, true).await,
         Method::POST => parse(request, false).await,
-        _ => Err(SqlError::new(ErrorCode::InvalidParameter, "use GET or POST")),
+        _ => return (StatusCode::METHOD_NOT_ALLOWED, "use GET or POST").into_response(),
     };
     let answer = match parsed {
         Ok(parsed) => services.engine.run(parsed, Reader { name: grant.name }).await,
@@ -93,12 +93,14 @@ async fn cancel(State(services): State<Services>, Path(id): Path<String>, reques
     match access::check(&services.edge, &request) {
         Ok(_) if services.engine.cancel(&id) => StatusCode::ACCEPTED.into_response(),
         Ok(_) => (StatusCode::NOT_FOUND, "no query of that id runs").into_response(),
-        Err(denied) => refused(&denial(denied)),
+        Err(denied) => refused_access(denied),
     }
 }
 
-fn denial(denied: Denied) -> SqlError {
-    SqlError::new(ErrorCode::Unauthorized, denied.message())
+fn refused_access(denied: Denied) -> Response {
+    let mut response = refused(&SqlError::new(ErrorCode::Unauthorized, denied.message()));
+    *response.status_mut() = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+    response
 }
 
 fn refused(error: &SqlError) -> Response {

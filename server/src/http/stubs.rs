@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_ingest::protocol::stub::{FlagsShape, flags_body, read_flags_request, remote_config, remote_config_js};
-use hogflare_ingest::protocol::{Endpoint, Refusal};
+use hogflare_ingest::protocol::{self, Endpoint, Refusal};
 use uuid::Uuid;
 
 use super::{Services, body, cors, sdk};
@@ -54,6 +54,9 @@ async fn answer_flags(services: &Services, route: Route, request: Request<Body>)
     let (parts, request_body) = request.into_parts();
     let read = body::read(&services.ingest, &parts.headers, request_body, FLAGS_BODY_BYTES_MAX).await;
     let (bytes, _permit) = read.map_err(sdk::read_refusal)?;
+    if facts.method == protocol::Method::Post {
+        sdk::check_signature(services, &facts, &bytes)?;
+    }
     let asked = read_flags_request(&facts, bytes, services.edge.decode.decoded_bytes_max)?;
     let version = facts.query("v");
     let shape = match route {
