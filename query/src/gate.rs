@@ -4,6 +4,7 @@
 //! runs. User text never reaches `SessionContext::sql`, which executes DDL while it plans.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -11,10 +12,11 @@ use datafusion::datasource::DefaultTableSource;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::functions_table::generate_series::GenerateSeriesTable;
-use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement, TableScan};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement, visit_statements};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{ErrorCode, Result, SqlError};
@@ -24,11 +26,14 @@ use crate::scan::IcebergTable;
 
 /// Brackets inside one another.
 const DEPTH_MAX: usize = 64;
-/// Operators and keywords. A chain of operators becomes a tree as deep as the chain is long, and deep
-/// trees are dropped by recursion.
-const OPERATORS_MAX: usize = 4_000;
-/// Levels that the parser may descend; each bracket takes several.
-pub(crate) const RECURSION_MAX: usize = 400;
+/// Operators that may come to lie below one another in the statement's tree. Trees are copied, evaluated
+/// and dropped by recursion, and a chain of operators is a tree as deep as it is long.
+const OPERATORS_DEEP_MAX: usize = 1_000;
+/// Tokens that the parser may look at. It reads the arguments of a call twice, first as named ones, so
+/// that a token inside `n` calls is read `2^n` times.
+const TOKENS_READ_MAX: u64 = 2_000_000;
+/// Levels that the parser may descend; a level takes about 5 kB of stack.
+pub(crate) const RECURSION_MAX: usize = 128;
 
 /// The one statement of a text, if it is of a form that only reads.
 pub(crate) fn parse(sql: &str) -> Result<Statement> {
@@ -59,28 +64,96 @@ pub(crate) fn parse(sql: &str) -> Result<Statement> {
     }
 }
 
+/// Refuses what would be nested too deeply, before anything descends into it.
 fn check_size(tokens: &[TokenWithSpan]) -> Result<()> {
-    let (mut depth, mut operators) = (0_usize, 0_usize);
+    let mut levels = vec![Level { times_read: 1, ..Level::default() }];
+    let (mut deep, mut tokens_read, mut after_word) = (0, 0_u64, false);
     for TokenWithSpan { token, span } in tokens {
-        match token {
-            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
-            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
-            Token::Word(word) if word.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword => {}
-            Token::Whitespace(_) | Token::Comma | Token::Period | Token::EOF => {}
-            Token::Number(..) | Token::Placeholder(_) => {}
-            Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => {}
-            _ => operators += 1,
+        if matches!(token, Token::Whitespace(_)) {
+            continue;
         }
-        // `x[1][1]…` nests without being deep in brackets.
-        operators += usize::from(matches!(token, Token::LBracket));
-        let too_much = match (depth > DEPTH_MAX, operators > OPERATORS_MAX) {
-            (true, _) => format!("the SQL has more than {DEPTH_MAX} brackets inside one another"),
-            (_, true) => format!("the SQL has more than {OPERATORS_MAX} operators and keywords"),
-            _ => continue,
+        let times_read = levels.last().map_or(1, |level| level.times_read);
+        tokens_read = tokens_read.saturating_add(times_read);
+        match token {
+            Token::LParen if after_word => {
+                levels.push(Level { times_read: times_read.saturating_mul(2), ..Level::default() });
+            }
+            Token::LParen | Token::LBracket | Token::LBrace => levels.push(Level { times_read, ..Level::default() }),
+            Token::RParen | Token::RBracket | Token::RBrace if levels.len() > 1 => {
+                let closed = levels.pop().unwrap_or_default();
+                let inside = closed.deepest.max(closed.operators) + usize::from(matches!(token, Token::RBracket));
+                deep = deep - closed.operators + inside;
+                levels.last_mut().expect("the outermost level stays").operators += inside;
+            }
+            Token::Comma => {
+                let level = levels.last_mut().expect("the outermost level stays");
+                level.deepest = level.deepest.max(level.operators);
+                deep -= std::mem::take(&mut level.operators);
+            }
+            token if is_operator(token) => {
+                levels.last_mut().expect("the outermost level stays").operators += 1;
+                deep += 1;
+            }
+            _ => {}
+        }
+        after_word = matches!(token, Token::Word(_));
+        let too_much = if levels.len() > DEPTH_MAX {
+            format!("the SQL has more than {DEPTH_MAX} brackets inside one another")
+        } else if deep > OPERATORS_DEEP_MAX {
+            format!("the SQL has more than {OPERATORS_DEEP_MAX} operators in one expression")
+        } else if tokens_read > TOKENS_READ_MAX {
+            "the SQL is too long for the depth of its function calls".to_owned()
+        } else {
+            continue;
         };
         return Err(SqlError::new(ErrorCode::SqlTooLong, too_much).at(span.start.line, span.start.column));
     }
     Ok(())
+}
+
+/// An open bracket: operators since the last comma, and the most between two commas before it.
+#[derive(Default)]
+struct Level {
+    operators: usize,
+    deepest: usize,
+    /// How often the parser reads a token at this level.
+    times_read: u64,
+}
+
+/// Whether a token puts what is on its left, or on its right, one level deeper.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::XOR
+                | Keyword::DIV
+                | Keyword::IS
+                | Keyword::IN
+                | Keyword::BETWEEN
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::RLIKE
+                | Keyword::REGEXP
+                | Keyword::SIMILAR
+                | Keyword::COLLATE
+                | Keyword::AT
+                | Keyword::CASE
+                | Keyword::INTERVAL
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::MINUS
+                | Keyword::JOIN
+        ),
+        Token::Whitespace(_) | Token::Period | Token::SemiColon | Token::EOF => false,
+        Token::Number(..) | Token::Placeholder(_) | Token::SingleQuotedString(_) => false,
+        Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => false,
+        Token::RParen | Token::RBracket | Token::RBrace => false,
+        _ => true,
+    }
 }
 
 /// The name of what a statement would do beyond reading, if anything.
@@ -129,10 +202,15 @@ fn refused(name: &str) -> SqlError {
 
 /// The plan of a statement that [`parse`] let through, with the parameters bound.
 pub(crate) async fn plan(state: &SessionState, statement: Statement, params: Params) -> Result<LogicalPlan> {
-    let mut plan = state.statement_to_plan(statement).await?;
-    if let Some(values) = params.into_values() {
-        plan = plan.with_param_values(values)?;
-    }
+    let (statement, values) = params.declare_in(statement)?;
+    let plan = match state.statement_to_plan(statement).await? {
+        LogicalPlan::Statement(PlanStatement::Prepare(declared)) => Arc::unwrap_or_clone(declared.input),
+        plan => plan,
+    };
+    let plan = match values {
+        Some(values) => plan.with_param_values(values)?,
+        None => plan,
+    };
     check_plan(&plan)?;
     Ok(plan)
 }
@@ -187,7 +265,6 @@ mod tests {
             "select 1;",
             "WITH x AS (SELECT 1) SELECT * FROM x",
             "VALUES (1), (2)",
-            "TABLE events",
             "(SELECT 1) UNION ALL (SELECT 2)",
             "EXPLAIN SELECT 1",
             "EXPLAIN ANALYZE SELECT 1",
@@ -262,11 +339,26 @@ mod tests {
 
     #[test]
     fn syntax_errors_have_a_position() {
-        let error = parse("SELECT 1\nFROM x WHERE WHERE").unwrap_err();
+        let error = parse("SELECT 1\nFROM x WHERE )").unwrap_err();
         assert_eq!((error.code, error.position.map(|at| at.line)), (ErrorCode::SyntaxError, Some(2)));
         assert!(!error.message.contains("Line:"), "{error}");
         let error = parse("SELECT 'open").unwrap_err();
         assert!(error.position.is_some(), "{error}");
+    }
+
+    #[test]
+    fn ordinary_sql_is_not_too_deep() {
+        let many = |text: &str, count: usize| text.repeat(count);
+        for sql in [
+            format!("SELECT {}1{}", many("(", 60), many(")", 60)),
+            format!("SELECT {}1{}", many("abs(", 14), many(")", 14)),
+            format!("SELECT 1 IN (1{})", many(",2", 100_000)),
+            format!("SELECT 1{}", many(" OR event = 'x'", 400)),
+            format!("SELECT {}1", many("coalesce(lower(event), 'x') AS a, ", 2_000)),
+            format!("SELECT * FROM {}x{}", many("(SELECT * FROM ", 30), many(") y", 30)),
+        ] {
+            parse(&sql).map_err(|error| format!("{}…: {error}", &sql[..40])).unwrap();
+        }
     }
 
     #[test]
@@ -287,6 +379,9 @@ mod tests {
             format!("SELECT 1 FROM {}x{}", many("(", 200), many(")", 200)),
             format!("SELECT {}1", many("- ", 3_000)),
             format!("SELECT {}TRUE", many("NOT ", 3_000)),
+            format!("SELECT {}1{}", many("abs(", 60), many(")", 60)),
+            format!("SELECT {}1{}", many("abs (", 22), many(")", 22)),
+            format!("SELECT {}", vec![format!("{}1{}", many("abs(", 12), many(")", 12)); 1_000].join(",")),
         ] {
             let error = parse(&sql).map(|_| ()).unwrap_err();
             assert_eq!(error.code, ErrorCode::SqlTooLong, "{}…: {error}", &sql[..20.min(sql.len())]);
