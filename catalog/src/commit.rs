@@ -57,8 +57,9 @@ impl From<Error> for CommitError {
 impl Lake {
     /// Commits sealed ranges of one (slot, table) until none is left that was sealed at the call.
     pub(crate) async fn commit_sealed(self: &Arc<Self>, slot: Slot, table: Table) -> Result<(), CommitError> {
+        let _one_at_a_time = self.committing[table.index()].lock().await;
         let last = self.views.current().tail(table, slot).sealed.last().map(|range| range.record.through);
-        self.resolve_pending(slot, table).await?;
+        self.post_pending(slot, table).await?;
         let Some(last) = last else { return Ok(()) };
         loop {
             let ranges = self.next_ranges(slot, table);
@@ -73,8 +74,13 @@ impl Lake {
         }
     }
 
-    /// Brings a commit of an earlier try or process to its end.
+    /// Brings a commit of an earlier process to its end.
     pub(crate) async fn resolve_pending(self: &Arc<Self>, slot: Slot, table: Table) -> Result<(), CommitError> {
+        let _one_at_a_time = self.committing[table.index()].lock().await;
+        self.post_pending(slot, table).await
+    }
+
+    async fn post_pending(self: &Arc<Self>, slot: Slot, table: Table) -> Result<(), CommitError> {
         let pending = self.journal.lock().state(slot, table).pending.clone();
         match pending {
             Some(pending) => self.post(pending, true).await,

@@ -108,6 +108,8 @@ pub struct Lake {
     pub(crate) journal: Mutex<Journal>,
     /// One seal at a time: sealing is the largest use of memory.
     pub(crate) sealing: Mutex<()>,
+    /// One commit at a time per table, whoever asks for it.
+    pub(crate) committing: [tokio::sync::Mutex<()>; TABLES],
     /// Posts of this process: every try writes objects of its own name.
     pub(crate) attempts: AtomicU32,
     log: OnceLock<Arc<dyn PositionLog>>,
@@ -142,6 +144,7 @@ impl Lake {
             clock,
             journal: Mutex::new(journal),
             sealing: Mutex::new(()),
+            committing: Default::default(),
             attempts: AtomicU32::new(0),
             log: OnceLock::new(),
             trouble: Mutex::default(),

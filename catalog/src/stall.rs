@@ -14,14 +14,15 @@ pub struct Stalls {
 }
 
 impl Stalls {
-    /// Runs a step, held open for `wait`.
+    /// Runs a step, held open for `wait`: half before what it writes, half after.
     pub(crate) fn around<T>(&self, step: &str, wait: Duration, run: impl FnOnce() -> T) -> T {
         if wait.is_zero() {
             return run();
         }
         let marker = self.mark(step);
-        std::thread::sleep(wait);
+        std::thread::sleep(wait / 2);
         let result = run();
+        std::thread::sleep(wait / 2);
         drop(marker);
         result
     }

@@ -75,6 +75,34 @@ impl Config {
         })
     }
 
+    /// The demo's, whatever the environment says.
+    pub(crate) fn of_demo(listen: &str, data_dir: &std::path::Path) -> Config {
+        Config {
+            listen: listen.to_owned(),
+            listen_sdk: None,
+            metrics_listen: None,
+            data_dir: data_dir.to_owned(),
+            durability: Durability::Fsync,
+            namespace: "default".to_owned(),
+            table_prefix: "hogflare_".to_owned(),
+            commit_interval: Duration::from_secs(10),
+            late_commit_interval: Duration::from_secs(300),
+            tail_bytes_max: 128 << 20,
+            wal_bytes_max: 10 << 30,
+            request_bytes_max: 128 << 20,
+            read_tokens: Vec::new(),
+            admin_tokens: Vec::new(),
+            open_reads: true,
+            trusted_proxies: Vec::new(),
+            normalize: NormalizeSettings::default(),
+            signing_secret: None,
+            api_key: None,
+            log: "warn".to_owned(),
+            log_json: false,
+            stalls: Vec::new(),
+        }
+    }
+
     pub(crate) fn stall(&self, step: &str) -> Duration {
         self.stalls.iter().find(|(name, _)| name == step).map_or(Duration::ZERO, |(_, wait)| *wait)
     }

@@ -94,7 +94,7 @@ async fn capture(services: &Services, endpoint: Endpoint, request: Request<Body>
         decode(services, &facts, bytes)?
     };
     let outcome = normalized.outcome();
-    if !normalized.is_empty() {
+    if !normalized.events.is_empty() || !normalized.rejected.is_empty() {
         services.ingest.append(Box::new(normalized), permit).await.map_err(append_refusal)?;
     }
     match outcome {

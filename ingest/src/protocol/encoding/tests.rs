@@ -195,6 +195,8 @@ fn a_bomb_is_cut_while_it_inflates() {
     }
     let deflated = Said { content_encoding: Some("deflate"), ..Said::default() };
     assert_eq!(decoded(&deflated, &zlib(&zeros)).unwrap_err(), Code::BodyTooLarge);
+    // A stream without end would never return if it were read to its end.
+    assert_eq!(inflate(std::io::repeat(b' '), 10, LIMIT).unwrap_err().code, Code::BodyTooLarge);
     // Not compressed, but over the limit all the same.
     assert_eq!(decoded(&Said::default(), &vec![b'{'; LIMIT + 1]).unwrap_err(), Code::BodyTooLarge);
     let fits = gzip(&vec![b'{'; LIMIT]);

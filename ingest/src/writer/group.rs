@@ -1,0 +1,154 @@
+//! One group: its rows, its frames, its answers.
+
+use arrow::array::{Array, RecordBatch};
+use hogflare_catalog::frame::Part;
+use hogflare_catalog::{Slot, Table};
+
+use super::batch::{dead_letter_bytes, event_bytes};
+use super::{Request, Writer};
+use crate::admission::OverloadReason;
+use crate::ingest::{Ack, AppendError};
+use crate::telemetry;
+use crate::wal::LogError;
+
+/// A group on its way: what is appended and not yet visible, and the open frame.
+#[derive(Debug, Default)]
+struct Group {
+    appended: Vec<Part>,
+    /// When the oldest request was received, microseconds since 1970.
+    received_us: i64,
+    /// Rough bytes of the rows in the open frame.
+    frame_bytes: usize,
+    rows: u64,
+}
+
+/// The log had no room for the whole request.
+#[derive(Debug)]
+struct NoRoom;
+
+type Refusable<T> = Result<Result<T, NoRoom>, LogError>;
+
+impl Writer {
+    /// Writes all rows of the requests, makes them durable and visible, and answers. On an error the
+    /// requests are answered with it.
+    pub(super) fn write_group(&mut self, requests: Vec<Request>) -> Result<u64, LogError> {
+        match self.log_group(&requests) {
+            Ok((answers, rows)) => {
+                requests.into_iter().zip(answers).for_each(|(request, answer)| request.answer(answer));
+                Ok(rows)
+            }
+            Err(error) => {
+                requests.into_iter().for_each(|request| request.answer(Err(AppendError::Stopped)));
+                Err(error)
+            }
+        }
+    }
+
+    /// When this returns answers, everything that they acknowledge is durable and visible.
+    fn log_group(&mut self, requests: &[Request]) -> Result<(Vec<Result<Ack, AppendError>>, u64), LogError> {
+        assert!(self.builder.is_empty(), "every group starts with an empty frame");
+        let received_us = requests.iter().map(|request| request.received_us).min().unwrap_or(0);
+        let mut group = Group { received_us, ..Group::default() };
+        self.log.begin_group();
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            answers.push(match self.add_request(&mut group, request)? {
+                Ok(ack) => Ok(ack),
+                Err(NoRoom) => Err(AppendError::Overloaded(OverloadReason::LogFull.now())),
+            });
+        }
+        self.end_frame(&mut group)?;
+        self.log.sync()?;
+        let rows = group.rows;
+        self.publish(group)?;
+        count(&answers);
+        Ok((answers, rows))
+    }
+
+    fn add_request(&mut self, group: &mut Group, request: &Request) -> Refusable<Ack> {
+        let batch = request.batch.as_ref();
+        let mut ack = Ack::default();
+        for index in 0..batch.events() {
+            let key = request.keys[index];
+            if key != 0 && self.dedup.contains(key) {
+                ack.repeats += 1;
+                continue;
+            }
+            let slot = batch.slot(index);
+            let row = batch.event(index);
+            if self.make_room(group, event_bytes(&row))?.is_err() {
+                return Ok(Err(NoRoom));
+            }
+            self.builder.push_event(slot, &row);
+            if key != 0 {
+                self.dedup.insert(slot, key);
+            }
+            ack.stored += 1;
+        }
+        for index in 0..batch.dead_letters() {
+            let row = batch.dead_letter(index);
+            if self.make_room(group, dead_letter_bytes(&row))?.is_err() {
+                return Ok(Err(NoRoom));
+            }
+            self.builder.push_dead_letter(Slot::Main, &row);
+            ack.rejected += 1;
+        }
+        Ok(Ok(ack))
+    }
+
+    /// Ends the open frame if the row would make it too large, and makes sure that the log can take the
+    /// next one before its first row gets a position: so no position is given that is not logged.
+    fn make_room(&mut self, group: &mut Group, row_bytes: usize) -> Refusable<()> {
+        if group.frame_bytes > 0 && group.frame_bytes + row_bytes > self.frame_bytes {
+            self.end_frame(group)?;
+        }
+        if group.frame_bytes == 0 && !self.ensure_room()? {
+            return Ok(Err(NoRoom));
+        }
+        group.frame_bytes += row_bytes;
+        group.rows += 1;
+        Ok(Ok(()))
+    }
+
+    fn end_frame(&mut self, group: &mut Group) -> Result<(), LogError> {
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        let mut parts = self.builder.finish();
+        parts.iter_mut().for_each(shrink);
+        self.log.append(group.received_us, &parts)?;
+        group.appended.extend(parts);
+        group.frame_bytes = 0;
+        Ok(())
+    }
+
+    fn publish(&mut self, group: Group) -> Result<(), LogError> {
+        if group.appended.is_empty() {
+            return Ok(());
+        }
+        metrics::histogram!(telemetry::GROUP_ROWS).record(group.rows as f64);
+        let ends: Vec<(Slot, Table, u64)> =
+            group.appended.iter().map(|part| (part.slot, part.table, part.last_position())).collect();
+        self.views.publish_group(group.appended, group.received_us)?;
+        for (slot, table, position) in ends {
+            self.positions.set_durable(slot, table, position);
+        }
+        Ok(())
+    }
+}
+
+/// Builders leave up to twice the memory that the rows need.
+fn shrink(part: &mut Part) {
+    let schema = part.batch.schema();
+    let batch = std::mem::replace(&mut part.batch, RecordBatch::new_empty(schema));
+    let (schema, mut columns, _) = batch.into_parts();
+    columns.iter_mut().for_each(|column| column.shrink_to_fit());
+    part.batch = RecordBatch::try_new(schema, columns).expect("the same columns as before");
+}
+
+fn count(answers: &[Result<Ack, AppendError>]) {
+    let sum = |field: fn(&Ack) -> u64| answers.iter().flatten().map(field).sum::<u64>();
+    metrics::counter!(telemetry::EVENTS, "outcome" => "stored").increment(sum(|ack| ack.stored));
+    metrics::counter!(telemetry::EVENTS, "outcome" => "repeat").increment(sum(|ack| ack.repeats));
+    metrics::counter!(telemetry::EVENTS, "outcome" => "rejected").increment(sum(|ack| ack.rejected));
+}

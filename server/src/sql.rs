@@ -1,0 +1,73 @@
+//! The subcommand `sql`: one statement to a running server.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::cli::SqlArgs;
+
+pub(crate) fn run(args: &SqlArgs) -> Result<()> {
+    let token = match &args.token {
+        Some(token) => Some(token.clone()),
+        None => own_token(args),
+    };
+    let format = if args.format == "table" { "json" } else { &args.format };
+    let url = format!("{}/api/sql", args.url.trim_end_matches('/'));
+    let mut request = ureq::post(&url).config().http_status_as_error(false).build();
+    if let Some(token) = token {
+        request = request.header("authorization", &format!("Bearer {token}"));
+    }
+    let mut response = request
+        .send_json(json!({"sql": args.query, "format": format}))
+        .with_context(|| format!("cannot reach {url}; is the server running? --url names another one"))?;
+    let failed = response.status().as_u16() != 200;
+    let body = response.body_mut().with_config().limit(u64::MAX).read_to_string().context("the answer was cut off")?;
+    if failed {
+        let error: Value = serde_json::from_str(&body).unwrap_or_default();
+        let message = error["error"]["message"].as_str().unwrap_or(&body);
+        bail!("{message}");
+    }
+    if args.format == "table" {
+        print_table(&serde_json::from_str(&body).context("the answer is no JSON")?);
+    } else {
+        print!("{body}");
+    }
+    Ok(())
+}
+
+/// The token of the data folder; the demo's if only that is here.
+fn own_token(args: &SqlArgs) -> Option<String> {
+    let folders = [args.data_dir.clone(), "./hogflare-demo".into()];
+    let read = |folder: &std::path::PathBuf| std::fs::read_to_string(folder.join("read-token")).ok();
+    folders.iter().find_map(read).map(|text| text.trim().to_owned())
+}
+
+fn print_table(answer: &Value) {
+    let empty = Vec::new();
+    let columns = answer["columns"].as_array().unwrap_or(&empty);
+    let names: Vec<String> = columns.iter().map(|column| cell(&column["name"])).collect();
+    let rows: Vec<Vec<String>> = answer["rows"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .map(|row| row.as_array().unwrap_or(&empty).iter().map(cell).collect())
+        .collect();
+    let width = |index: usize| rows.iter().chain([&names]).map(|row| row[index].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let line = |row: &[String]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    };
+    line(&names);
+    line(&widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>());
+    rows.iter().for_each(|row| line(row));
+    let more = if answer["truncated"] == true { ", more were cut off" } else { "" };
+    println!("({} rows{more})", rows.len());
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.replace('\n', " "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,74 @@
+"""A DuckDB user with the iceberg extension: one JSON request a line in, one answer a line out.
+
+A request is {"uri", "token", "statements": […]}: a new connection attaches the catalog as `lake` and runs the
+statements; the answer is a list with {"columns": […], "rows": [[…]]} of each.
+"""
+
+import base64
+import datetime
+import decimal
+import json
+import math
+import os
+import signal
+import sys
+import uuid
+
+import duckdb
+
+SECONDS_MAX = 300
+SITE = os.path.dirname(os.path.dirname(duckdb.__file__))
+NO_DOWNLOADS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+
+
+def plain(value):
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(datetime.timezone.utc)
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (datetime.date, decimal.Decimal, uuid.UUID)):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def connect(request):
+    connection = duckdb.connect(config=NO_DOWNLOADS)
+    for extension in ("avro", "httpfs", "iceberg"):  # the last needs the others
+        folder = f"{SITE}/duckdb_extension_{extension}/extensions/v{duckdb.__version__}"
+        connection.execute(f"LOAD {quoted(f'{folder}/{extension}.duckdb_extension')}")
+    connection.execute("SET TimeZone = 'UTC'")
+    attach = f"ATTACH 'hogflare' AS lake (TYPE iceberg, ENDPOINT {quoted(request['uri'])}, TOKEN {quoted(request['token'])})"
+    connection.execute(attach)
+    return connection
+
+
+def answer(result):
+    columns = [column[0] for column in result.description or []]
+    return {"columns": columns, "rows": [[plain(value) for value in row] for row in result.fetchall()]}
+
+
+def run(request):
+    connection = connect(request)
+    try:
+        return [answer(connection.execute(statement)) for statement in request["statements"]]
+    finally:
+        connection.close()
+
+
+for line in sys.stdin:
+    request = json.loads(line)
+    signal.alarm(SECONDS_MAX)
+    try:
+        answer = {"ok": run(request)}
+    except Exception as error:  # the test decides whether an error is one
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    signal.alarm(0)
+    print(json.dumps(answer), flush=True)

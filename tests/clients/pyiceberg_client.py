@@ -1,0 +1,123 @@
+"""A PyIceberg user: one JSON request a line on standard input, one answer a line on standard output.
+
+Requests carry `uri`, `token`, `table` (in the namespace `default`) and `op`:
+  rows    columns (empty: all), filter → {"columns": […], "rows": [[…]]}
+  each    filters → for each filter the sorted uuids
+  audit   → {"rows": n, "writers": [[writer, rows, distinct positions, first, last], …]}
+  append  rows (objects), tries → {"commits": n, "conflicts": n}
+A filter is null, {"eq": [column, value]}, {"null": column} or {"range": [column, from, to]}.
+"""
+
+import base64
+import datetime
+import decimal
+import json
+import math
+import signal
+import sys
+import uuid
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.expressions import AlwaysTrue, And, EqualTo, GreaterThanOrEqual, IsNull, LessThan
+
+SECONDS_MAX = 300  # for one request; then the process ends and the test fails
+
+
+def plain(value):
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(datetime.timezone.utc)
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (datetime.date, decimal.Decimal, uuid.UUID)):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def expression(wanted):
+    if wanted is None:
+        return AlwaysTrue()
+    ((kind, argument),) = wanted.items()
+    if kind == "eq":
+        column, value = argument
+        # PyIceberg takes instants only with a numeric offset.
+        return EqualTo(column, value.replace("Z", "+00:00") if column == "timestamp" else value)
+    if kind == "null":
+        return IsNull(argument)
+    if kind == "range":
+        return And(GreaterThanOrEqual(argument[0], argument[1]), LessThan(argument[0], argument[2]))
+    raise ValueError(f"unknown filter {kind}")
+
+
+def open_table(request):
+    catalog = load_catalog("hogflare", type="rest", uri=request["uri"], token=request["token"])
+    return catalog.load_table(("default", request["table"]))
+
+
+def rows(request):
+    columns = tuple(request.get("columns") or ["*"])
+    scan = open_table(request).scan(row_filter=expression(request.get("filter")), selected_fields=columns)
+    found = scan.to_arrow()
+    names = found.column_names
+    if columns != ("*",):
+        names = list(columns)
+    columns = [found.column(name).to_pylist() for name in names]
+    return {"columns": names, "rows": [[plain(value) for value in row] for row in zip(*columns)]}
+
+
+def each(request):
+    table = open_table(request)
+    found = (table.scan(expression(wanted), ("uuid",)).to_arrow() for wanted in request["filters"])
+    return [sorted(rows.column("uuid").to_pylist()) for rows in found]
+
+
+def audit(request):
+    found = open_table(request).scan(selected_fields=("_writer", "_position")).to_arrow()
+    ours = found.filter(pc.is_valid(found.column("_writer")))
+    grouped = ours.group_by("_writer").aggregate(
+        [("_position", "count"), ("_position", "count_distinct"), ("_position", "min"), ("_position", "max")]
+    )
+    names = ["_writer", "_position_count", "_position_count_distinct", "_position_min", "_position_max"]
+    writers = list(zip(*(grouped.column(name).to_pylist() for name in names)))
+    return {"rows": found.num_rows, "writers": writers}
+
+
+def append(request):
+    """Each row is a commit of its own, tried again after a conflict on refreshed metadata."""
+    table = open_table(request)
+    commits = conflicts = 0
+    for row in request["rows"]:
+        schema = table.schema().as_arrow()
+        values = {field.name: row.get(field.name) for field in schema}
+        for field in schema:
+            if pa.types.is_timestamp(field.type) and values[field.name] is not None:
+                values[field.name] = datetime.datetime.fromisoformat(values[field.name].replace("Z", "+00:00"))
+        data = pa.Table.from_pylist([values], schema=schema)
+        for _ in range(request["tries"]):
+            try:
+                table.append(data)
+                commits += 1
+                break
+            except CommitFailedException:
+                conflicts += 1
+                table.refresh()
+    return {"commits": commits, "conflicts": conflicts}
+
+
+OPERATIONS = {"rows": rows, "each": each, "audit": audit, "append": append}
+
+for line in sys.stdin:
+    request = json.loads(line)
+    signal.alarm(SECONDS_MAX)
+    try:
+        answer = {"ok": OPERATIONS[request["op"]](request)}
+    except Exception as error:  # the test decides whether an error is one
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    signal.alarm(0)
+    print(json.dumps(answer), flush=True)

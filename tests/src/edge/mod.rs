@@ -1,0 +1,8 @@
+//! The edge: proxies in front, tokens, signatures, limits, cut connections.
+
+mod front;
+mod limits;
+mod proxied;
+mod retry;
+mod signing;
+mod tokens;

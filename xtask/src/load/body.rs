@@ -1,0 +1,100 @@
+//! Request bodies, built once; only the uuids change from request to request.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::json;
+use uuid::Uuid;
+
+const UUID_TEXT_BYTES: usize = 36;
+
+/// Stands where a uuid will be written; no event has such a one.
+const PLACEHOLDER: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+/// A batch whose uuids can be exchanged in place.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    uuids_at: Vec<usize>,
+}
+
+impl Body {
+    /// Events of about 750 bytes of JSON, as a small shop sends them.
+    pub(super) fn new(token: &str, batch: usize, seed: usize) -> Self {
+        let events: Vec<_> = (0..batch).map(|n| event(seed.wrapping_mul(7919).wrapping_add(n))).collect();
+        let bytes = json!({"api_key": token, "batch": events}).to_string().into_bytes();
+        let uuids_at: Vec<usize> = bytes
+            .windows(UUID_TEXT_BYTES)
+            .enumerate()
+            .filter(|(_, window)| *window == PLACEHOLDER.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
+        assert_eq!(uuids_at.len(), batch, "one place for each uuid");
+        Body { bytes, uuids_at }
+    }
+
+    /// Gives each event the next uuid.
+    pub(super) fn renew(&mut self, ids: &mut Ids) {
+        for at in &self.uuids_at {
+            ids.next().as_hyphenated().encode_lower(&mut self.bytes[*at..*at + UUID_TEXT_BYTES]);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn gzip(&self) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(self.bytes.len() / 4), Compression::new(6));
+        encoder.write_all(&self.bytes).expect("memory");
+        encoder.finish().expect("memory")
+    }
+}
+
+/// Uuids that no other thread and no other run gives: a random start, then counted.
+#[derive(Debug)]
+pub(super) struct Ids(u128);
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        Ids(Uuid::new_v4().as_u128() & !0xffff_ffff_ffff)
+    }
+
+    pub(super) fn next(&mut self) -> Uuid {
+        self.0 += 1;
+        Uuid::from_u128(self.0)
+    }
+}
+
+fn event(n: usize) -> serde_json::Value {
+    let visitor = n % 10_000;
+    let page = n % 200;
+    json!({
+        "event": if n.is_multiple_of(9) { "order placed" } else { "$pageview" },
+        "uuid": PLACEHOLDER,
+        "distinct_id": format!("visitor-{visitor:05}"),
+        "properties": {
+            "$lib": "web",
+            "$lib_version": "1.434.18",
+            "$browser": (["Chrome", "Firefox", "Safari"])[visitor % 3],
+            "$browser_version": 120 + visitor % 10,
+            "$os": (["Windows", "Mac OS X", "Linux"])[visitor % 3],
+            "$device_type": "Desktop",
+            "$current_url": format!("https://shop.example/products/{page}?utm_source=newsletter&utm_campaign=spring"),
+            "$host": "shop.example",
+            "$pathname": format!("/products/{page}"),
+            "$referrer": "https://search.example/",
+            "$referring_domain": "search.example",
+            "$session_id": format!("0190f1b2-7c3d-7e4f-8a5b-{:012x}", visitor),
+            "$window_id": format!("0190f1b2-7c3d-7e4f-8a5c-{:012x}", visitor),
+            "utm_source": "newsletter",
+            "utm_campaign": "spring",
+            "$screen_height": 1080,
+            "$screen_width": 1920,
+            "title": format!("Product {page} of the spring collection"),
+            "campaign_note": "came by the newsletter",
+            "price": (n % 997) as f64 / 4.0,
+        },
+    })
+}
