@@ -1,9 +1,15 @@
 //! Values bound to `$1` and `$name`. They reach the plan as typed literals, never as text.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    DataType as SqlType, ExactNumberInfo, Expr, Ident, Statement as SqlStatement, TimezoneInfo, Value as SqlValue,
+    ValueWithSpan, visit_expressions_mut,
+};
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, Result, SqlError};
@@ -45,12 +51,65 @@ impl Params {
         }
     }
 
-    pub(crate) fn into_values(self) -> Option<ParamValues> {
-        match self {
-            Params::None => None,
-            Params::Positional(values) => Some(ParamValues::from(values)),
-            Params::Named(values) => Some(ParamValues::from(values)),
+    /// The statement with the types of its parameters declared, as PREPARE does, and the values by
+    /// position. Functions choose their signatures by these types.
+    pub(crate) fn declare_in(self, statement: Statement) -> Result<(Statement, Option<ParamValues>)> {
+        let (statement, values) = match self {
+            Params::None => return Ok((statement, None)),
+            Params::Positional(values) => (statement, values),
+            Params::Named(values) => {
+                let (names, values): (Vec<String>, Vec<ScalarValue>) = values.into_iter().unzip();
+                (number_names(statement, &names)?, values)
+            }
+        };
+        let statement = match statement {
+            Statement::Statement(query) => Statement::Statement(Box::new(SqlStatement::Prepare {
+                name: Ident::new("query"),
+                data_types: values.iter().map(declared_type).collect(),
+                statement: query,
+            })),
+            other => other,
+        };
+        Ok((statement, Some(ParamValues::from(values))))
+    }
+}
+
+/// `$name` → `$1`, by the place of the name.
+fn number_names(mut statement: Statement, names: &[String]) -> Result<Statement> {
+    let query = match &mut statement {
+        Statement::Statement(query) => query,
+        Statement::Explain(explain) => match explain.statement.as_mut() {
+            Statement::Statement(query) => query,
+            _ => return Ok(statement),
+        },
+        _ => return Ok(statement),
+    };
+    let renamed = visit_expressions_mut(query.as_mut(), |expr| {
+        if let Expr::Value(ValueWithSpan { value: SqlValue::Placeholder(placeholder), span }) = expr {
+            let place = names.iter().position(|name| placeholder.strip_prefix('$') == Some(name));
+            let Some(place) = place else {
+                let error = invalid(format!("there is no parameter {placeholder}"));
+                return ControlFlow::Break(error.at(span.start.line, span.start.column));
+            };
+            *placeholder = format!("${}", place + 1);
         }
+        ControlFlow::Continue(())
+    });
+    match renamed {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(statement),
+    }
+}
+
+fn declared_type(value: &ScalarValue) -> SqlType {
+    match value {
+        ScalarValue::Boolean(_) => SqlType::Boolean,
+        ScalarValue::Int64(_) => SqlType::BigInt(None),
+        ScalarValue::UInt64(_) => SqlType::BigIntUnsigned(None),
+        ScalarValue::Float64(_) => SqlType::Double(ExactNumberInfo::None),
+        ScalarValue::Date32(_) => SqlType::Date,
+        ScalarValue::TimestampMicrosecond(..) => SqlType::Timestamp(Some(6), TimezoneInfo::None),
+        _ => SqlType::Text,
     }
 }
 

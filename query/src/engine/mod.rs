@@ -126,6 +126,8 @@ impl Engine {
 }
 
 async fn until_stopped(work: Work, stop: Stop, timeout: Duration, outcome: Outcome) {
+    // Kept until the outcome is set: the reader looks for it when the last sender is gone.
+    let _pieces = work.pieces.clone();
     let result = tokio::select! {
         biased;
         () = stop.stopped() => Err(cancelled()),

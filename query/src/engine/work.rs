@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::metrics::MetricValue;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 use hogflare_catalog::Views;
@@ -50,7 +54,7 @@ impl Work {
         let params = std::mem::take(&mut self.request.params);
         let plan = gate::plan(&session, statement, params).await?;
         let plan = limited(plan, self.row_limit)?;
-        let plan = session.create_physical_plan(&plan).await?;
+        let plan = yielding(session.create_physical_plan(&plan).await?)?;
         let planned = self.started.elapsed();
 
         let mut batches = execute_stream(Arc::clone(&plan), session.task_ctx())?;
@@ -166,6 +170,24 @@ fn limited(plan: LogicalPlan, row_limit: Option<usize>) -> Result<LogicalPlan> {
         }
         _ => Ok(plan),
     }
+}
+
+/// Makes operators that turn few rows into many give way after some batches. DataFusion does so where
+/// rows are read, but a join can compute for minutes on what it has read; cancelling needs a pause.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let yielding = plan.transform_up(|node| {
+        let operator = node.as_any();
+        let multiplies = operator.is::<CrossJoinExec>()
+            || operator.is::<NestedLoopJoinExec>()
+            || operator.is::<HashJoinExec>()
+            || operator.is::<SortMergeJoinExec>()
+            || operator.is::<UnnestExec>();
+        Ok(match multiplies {
+            true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>),
+            false => Transformed::no(node),
+        })
+    });
+    Ok(yielding.data()?)
 }
 
 #[derive(Default)]

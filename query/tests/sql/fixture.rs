@@ -138,20 +138,16 @@ impl Lake {
         let view = self.views.current();
         let mut batches = view.table(Table::Events).unwrap().tail_batches().unwrap();
         let tail = view.tail(Table::Events, Slot::Main);
+        let schema = batches[0].schema();
         for range in &tail.sealed {
             let file = std::fs::File::open(range.path(&range.record.files[0])).unwrap();
-            let sealed = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-            // Written without ids and zones; the columns are those of the table.
-            let columns = |batch: RecordBatch| {
-                let columns = batch
-                    .columns()
-                    .iter()
-                    .zip(batches[0].schema().fields())
-                    .map(|(column, field)| arrow::compute::cast(column, field.data_type()).unwrap());
-                RecordBatch::try_new(batches[0].schema(), columns.collect()).unwrap()
-            };
-            let sealed: Vec<RecordBatch> = sealed.map(|batch| columns(batch.unwrap())).collect();
-            batches.extend(sealed);
+            for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+                // Read back without ids and with another name for UTC; the columns are the table's.
+                let batch = batch.unwrap();
+                let columns = batch.columns().iter().zip(schema.fields());
+                let columns = columns.map(|(column, field)| arrow::compute::cast(column, field.data_type()).unwrap());
+                batches.push(RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap());
+            }
         }
         let last = tail.chunks.last().map_or(0, |chunk| chunk.last_position());
         let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();

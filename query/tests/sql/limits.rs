@@ -161,20 +161,28 @@ async fn hostile_sql_does_not_end_the_process() {
     let many = |text: &str, count: usize| text.repeat(count);
     for sql in [
         format!("SELECT {}1{}", many("(", 60), many(")", 60)),
-        format!("SELECT 1{}", many(" + 1", 3_900)),
-        format!("SELECT TRUE{}", many(" AND TRUE", 1_900)),
-        format!("SELECT value{} FROM generate_series(1,1)", many(" + value", 3_900)),
-        format!("SELECT 1{}", many(" UNION ALL SELECT 1", 1_200)),
-        format!("SELECT 1{}", many("::int", 1_900)),
-        format!("SELECT {}1{}", many("abs(", 60), many(")", 60)),
+        format!("SELECT 1{}", many(" + 1", 1_000)),
+        format!("SELECT TRUE{}", many(" AND TRUE", 1_000)),
+        format!("SELECT value{} FROM generate_series(1,1)", many(" + value", 1_000)),
+        format!("SELECT 1{}", many(" UNION ALL SELECT 1", 1_000)),
+        format!("SELECT 1{}", many("::int", 1_000)),
+        format!("SELECT {}1{}", many("abs(", 14), many(")", 14)),
         format!("SELECT 1 IN (1{})", many(",2", 20_000)),
-        format!("SELECT * FROM events WHERE event = ''{}", many(" OR event = 'x'", 1_500)),
+        format!("SELECT * FROM events WHERE event = ''{}", many(" OR event = 'x'", 499)),
+        format!("SELECT * FROM events WHERE event = ''{}", many(" OR event LIKE 'x' || distinct_id", 333)),
         format!(
             "SELECT 1 FROM (SELECT 1) a0 {}",
-            (1..300).map(|n| format!("CROSS JOIN (SELECT 1) a{n} ")).collect::<String>()
+            (1..60).map(|n| format!("CROSS JOIN (SELECT 1) a{n} ")).collect::<String>()
         ),
-        format!("SELECT {}", many("- ", 300)),
+        format!("SELECT {}1{}", many("(SELECT ", 60), many(")", 60)),
+        format!(
+            "SELECT * FROM {}events{}",
+            many("(SELECT * FROM ", 40),
+            (0..40).map(|n| format!(") a{n}")).collect::<String>()
+        ),
+        format!("SELECT {}1", many("- ", 300)),
         format!("SELECT {} TRUE", many("NOT ", 300)),
+        format!("SELECT {}1{}", many("CASE WHEN TRUE THEN ", 100), many(" END", 100)),
     ] {
         // An answer or a refusal; both are fine, a crash is not.
         let request = SqlRequest { timeout: Some(Duration::from_secs(20)), ..SqlRequest::of_sql(sql.clone()) };
