@@ -207,7 +207,8 @@ impl Lake {
         let started = Instant::now();
         let ident = self.settings.ident(pending.table);
         let mut backoff = BACKOFF_FIRST;
-        let mut head = if resumed { self.reload(&ident, pending.table).await? } else { self.shown_head(pending.table)? };
+        let mut head =
+            if resumed { self.reload(&ident, pending.table).await? } else { self.shown_head(pending.table)? };
         for attempt in 0_u64.. {
             if resumed || attempt > 0 {
                 match self.decide(&head, &pending) {

@@ -29,7 +29,9 @@ pub(crate) fn decide(
 ) -> Decision {
     if head.metadata.uuid() != pending.table_uuid {
         let (now, before) = (head.metadata.uuid(), pending.table_uuid);
-        return Decision::Inconsistent(format!("the table was replaced: its uuid is {now}, our rows belong to {before}"));
+        return Decision::Inconsistent(format!(
+            "the table was replaced: its uuid is {now}, our rows belong to {before}"
+        ));
     }
     let shown = match read_watermark(&head.metadata, writer, pending.slot) {
         Ok(shown) => shown,

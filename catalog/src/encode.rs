@@ -129,7 +129,8 @@ fn writer_properties(table: Table, rows: usize) -> WriterProperties {
         };
         properties = properties.set_column_statistics_enabled(path.clone(), statistics);
         // Unique or nearly unique values: a dictionary would be built and thrown away.
-        let no_dictionary = matches!(column.kind, Kind::Binary) || column.bounds == Bounds::None || column.name == "uuid";
+        let no_dictionary =
+            matches!(column.kind, Kind::Binary) || column.bounds == Bounds::None || column.name == "uuid";
         properties = properties.set_column_dictionary_enabled(path.clone(), !no_dictionary);
         if column.bloom && rows > BLOOM_ABOVE_ROWS {
             properties = properties

@@ -57,7 +57,8 @@ impl DataFolder {
         let lock = take_lock(&path)?;
         let identity_path = path.join("hogflare.json");
         let created = !identity_path.exists();
-        let identity = if created { create_identity(&identity_path, &path, clock)? } else { read_identity(&identity_path)? };
+        let identity =
+            if created { create_identity(&identity_path, &path, clock)? } else { read_identity(&identity_path)? };
         if identity.path != path {
             return Err(Error::Refused(format!(
                 "the data folder was created at {} and is now at {}; its tables hold absolute locations, so move it \

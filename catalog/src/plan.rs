@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::head::TableHead;
 use crate::manifest::LiveFile;
 use crate::objects::location_of;
-use crate::tail::SealedRange;
 use crate::tables::Table;
+use crate::tail::SealedRange;
 
 /// A data file with what prunes it, and the deletes that apply to it. Plain data: a plan can be sent
 /// to another process.

@@ -169,6 +169,9 @@ fn creation(ident: &TableIdent, table: Table) -> Result<CreateTableRequest> {
         schema,
         write_order: None,
         stage_create: None,
-        properties: properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<HashMap<_, _>>(),
+        properties: properties
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect::<HashMap<_, _>>(),
     })
 }

@@ -74,7 +74,9 @@ impl Append<'_> {
         let (added, manifest_bytes) =
             write_manifest(&manifest_location, pending.snapshot_id, spec, self.files, &existing).await?;
         let summary = self.summary(head, cache, &list).await?;
-        let kept = list.into_iter().filter(|manifest| Some(&manifest.manifest_path) != merged.as_ref().map(|m| &m.manifest_path));
+        let kept = list
+            .into_iter()
+            .filter(|manifest| Some(&manifest.manifest_path) != merged.as_ref().map(|m| &m.manifest_path));
         let manifests: Vec<ManifestFile> = kept.chain([added]).collect();
 
         let sequence_number = metadata.next_sequence_number();
@@ -93,7 +95,6 @@ impl Append<'_> {
         Ok(Proposal {
             objects: vec![(manifest_location, manifest_bytes), (list_location, list_bytes)],
             request: self.request(head, snapshot, now_ms),
-
         })
     }
 

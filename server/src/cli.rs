@@ -185,7 +185,8 @@ pub(crate) fn env_files() -> BTreeMap<String, String> {
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             let Some((name, value)) = line.trim_start_matches("export ").split_once('=') else { continue };
             let value = value.trim();
-            let quoted = value.len() >= 2 && (value.starts_with('"') && value.ends_with('"') || value.starts_with('\'') && value.ends_with('\''));
+            let quoted = value.len() >= 2
+                && (value.starts_with('"') && value.ends_with('"') || value.starts_with('\'') && value.ends_with('\''));
             let value = if quoted { &value[1..value.len() - 1] } else { value };
             values.entry(name.trim().to_owned()).or_insert_with(|| value.to_owned());
         }

@@ -215,18 +215,18 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         return None;
     }
     match name {
-        "HOGFLARE_CATALOG_URI" | "HOGFLARE_WAREHOUSE" | "HOGFLARE_TOKEN_FILE" => Some(format!(
-            "{name} is set, but this release writes to its embedded catalog only; the setting is ignored"
-        )),
+        "HOGFLARE_CATALOG_URI" | "HOGFLARE_WAREHOUSE" | "HOGFLARE_TOKEN_FILE" => {
+            Some(format!("{name} is set, but this release writes to its embedded catalog only; the setting is ignored"))
+        }
         "HOGFLARE_PROJECTS" | "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
             Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
         }
         "PERSON_DEBUG_TOKEN" | "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
             Some(format!("{name} is set, but this release has no persons or recordings yet; the setting is ignored"))
         }
-        _ if name.starts_with("CLOUDFLARE_PIPELINE_") => Some(format!(
-            "{name} is retired: hogflare writes the Iceberg tables itself; see docs/deployment"
-        )),
+        _ if name.starts_with("CLOUDFLARE_PIPELINE_") => {
+            Some(format!("{name} is retired: hogflare writes the Iceberg tables itself; see docs/deployment"))
+        }
         _ if name.starts_with("HOGFLARE_REPLAY_") => Some(format!("{name} is retired and ignored")),
         _ if name.starts_with("HOGFLARE_TEST_") => None,
         _ if name.starts_with("HOGFLARE_") => {
@@ -323,7 +323,9 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, expected) in [("1", Some(1)), ("2KiB", Some(2048)), ("3 MiB", Some(3 << 20)), ("x", None), ("1XB", None)] {
+        for (text, expected) in
+            [("1", Some(1)), ("2KiB", Some(2048)), ("3 MiB", Some(3 << 20)), ("x", None), ("1XB", None)]
+        {
             assert_eq!(bytes(text).ok(), expected, "{text:?}");
         }
     }

@@ -140,8 +140,7 @@ fn open(config: &Config) -> Result<Parts> {
     let views = Arc::new(Views::new(folder.writer.clone()));
     let cache = Arc::new(MetadataCache::new(Objects::local(), CACHED_ENTRIES_MAX));
     let settings = lake_settings(config, &folder);
-    let catalog =
-        EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock))?;
+    let catalog = EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock))?;
     let catalog = Arc::new(catalog);
     let lake = Lake::open(
         &folder,
@@ -213,9 +212,7 @@ async fn listen(config: &Config, services: &http::Services, tasks: &mut Tasks) -
 
 async fn bind(address: &str, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {address} ({flag}); it must be ADDRESS:PORT, and no other server may run there"
-        )
+        format!("cannot listen on {address} ({flag}); it must be ADDRESS:PORT, and no other server may run there")
     })
 }
 

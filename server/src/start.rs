@@ -19,7 +19,9 @@ pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, r
             recovered.rows, recovered.published_rows
         );
     }
-    println!("reads need a token: {path}/read-token holds one (curl -H \"Authorization: Bearer $(cat {path}/read-token)\")");
+    println!(
+        "reads need a token: {path}/read-token holds one (curl -H \"Authorization: Bearer $(cat {path}/read-token)\")"
+    );
     if config.durability == Durability::Os {
         println!("durability os: a 200 survives the end of the process, not a power cut");
     }

@@ -12,7 +12,8 @@ pub(crate) const REQUEST_SECONDS: &str = "hogflare_http_request_duration_seconds
 pub(crate) const REQUESTS: &str = "hogflare_http_requests_total";
 
 /// Upper bounds in seconds: from a group commit's share of a sync to a slow query.
-const SECONDS_BUCKETS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// One line per event of note, to standard error.
 pub(crate) fn start_logs(config: &Config) -> Result<()> {

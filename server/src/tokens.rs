@@ -77,9 +77,7 @@ impl Tokens {
     pub(crate) fn is_blocked(&self, address: Option<IpAddr>) -> bool {
         let Some(address) = address else { return false };
         let failures = self.failures.lock();
-        failures.get(&address).is_some_and(|(count, since)| {
-            *count >= FAILURES_MAX && since.elapsed() < FAILURES_WINDOW
-        })
+        failures.get(&address).is_some_and(|(count, since)| *count >= FAILURES_MAX && since.elapsed() < FAILURES_WINDOW)
     }
 
     pub(crate) fn note_failure(&self, address: Option<IpAddr>) {
@@ -101,7 +99,11 @@ pub(crate) fn own_read_token(data_dir: &Path) -> Result<NamedToken> {
     let path = data_dir.join("read-token");
     if let Ok(text) = std::fs::read_to_string(&path) {
         let secret = text.trim();
-        anyhow::ensure!(secret.len() >= 16, "{} is too short to be a token; delete it to get a new one", path.display());
+        anyhow::ensure!(
+            secret.len() >= 16,
+            "{} is too short to be a token; delete it to get a new one",
+            path.display()
+        );
         return Ok(NamedToken::new("read-token", secret));
     }
     let mut random = [0_u8; 24];

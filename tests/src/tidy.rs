@@ -61,7 +61,7 @@ fn packages_have_one_owner() {
     }
 }
 
-/// Names of the direct dependencies (also for tests and builds) of each crate of the workspace.
+/// Names of the direct dependencies of each crate of the workspace, those of its tests left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -74,8 +74,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let packages = metadata["packages"].as_array().unwrap().iter();
     packages
         .map(|package| {
-            let used = package["dependencies"].as_array().unwrap().iter().map(|used| text(&used["name"]));
-            (text(&package["name"]), used.collect())
+            let used = package["dependencies"].as_array().unwrap().iter().filter(|used| used["kind"] != "dev");
+            (text(&package["name"]), used.map(|used| text(&used["name"])).collect())
         })
         .collect()
 }

@@ -44,9 +44,9 @@ fn all_reads_of_a_query_see_one_instant() {
     let load = Load::start(server.url(), &STEADY);
     for _ in 0..100 {
         let rows = server.sql(
-            "select (select count(*) from hogflare_events), (select count(distinct uuid) from hogflare_events), \
-                (select count(*) from hogflare_events a join hogflare_events b on a.uuid = b.uuid), \
-                (select coalesce(sum(n), 0) from (select count(*) as n from hogflare_events group by _writer))",
+            "select (select count(*) from hogflare_events) as a, (select count(distinct uuid) from hogflare_events) as b, \
+                (select count(*) from hogflare_events a join hogflare_events b on a.uuid = b.uuid) as c, \
+                (select coalesce(sum(n), 0) from (select count(*) as n from hogflare_events group by _writer)) as d",
         );
         let row = &rows.rows[0];
         assert!(row.iter().all(|value| value == &row[0]), "one query saw several instants: {row:?}");

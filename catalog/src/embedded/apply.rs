@@ -93,12 +93,7 @@ impl EmbeddedCatalog {
     ) -> Result<LoadedTable, RestError> {
         let metadata_location = next_location(&metadata, Some(&before.metadata_location));
         write_metadata(&metadata_location, &metadata)?;
-        let moved = state.store.move_table(
-            ident,
-            &before.metadata_location,
-            &metadata_location,
-            self.clock.now_ms(),
-        );
+        let moved = state.store.move_table(ident, &before.metadata_location, &metadata_location, self.clock.now_ms());
         if !matches!(moved, Ok(true)) {
             let _ = Objects::local().delete(&metadata_location);
             moved?;
@@ -135,10 +130,9 @@ impl EmbeddedCatalog {
             _ => None,
         });
         match outside {
-            Some(location) => Err(RestError::bad_request(format!(
-                "location {location} is outside of {}",
-                self.warehouse_location()
-            ))),
+            Some(location) => {
+                Err(RestError::bad_request(format!("location {location} is outside of {}", self.warehouse_location())))
+            }
             None => Ok(()),
         }
     }
@@ -183,9 +177,8 @@ fn new_metadata(request: CreateTableRequest, location: String) -> Result<TableMe
         properties,
         format_version,
     };
-    let built = TableMetadataBuilder::from_table_creation(creation).and_then(|builder| {
-        builder.assign_uuid(Uuid::new_v4()).build()
-    });
+    let built = TableMetadataBuilder::from_table_creation(creation)
+        .and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
     Ok(built.map_err(refusal)?.metadata)
 }
 

@@ -80,7 +80,9 @@ fn check_columns(table: Table, before: &TableMetadata, after: &TableMetadata) ->
         match (was, is) {
             (Some(_), None) if kept => {
                 let name = column.name;
-                return Err(RestError::bad_request(format!("column {name} is written by hogflare and cannot be dropped")));
+                return Err(RestError::bad_request(format!(
+                    "column {name} is written by hogflare and cannot be dropped"
+                )));
             }
             (Some(was), Some(is)) if was.field_type != is.field_type => {
                 let name = column.name;

@@ -102,13 +102,13 @@ fn route(request: &RestRequest<'_>, catalog: &EmbeddedCatalog, access: Access) -
             write().and_then(|()| commit(request, &table(ns, name), catalog))
         }
         ("DELETE", ["v1", "namespaces", ns, "tables", name]) => {
-            let purge = request.query.iter().any(|(key, value)| {
-                key == "purgeRequested" && value.eq_ignore_ascii_case("true")
-            });
+            let purge =
+                request.query.iter().any(|(key, value)| key == "purgeRequested" && value.eq_ignore_ascii_case("true"));
             write().and_then(|()| catalog.drop_table(&table(ns, name), purge)).map(|()| RestResponse::empty(204))
         }
-        ("GET", ["v1", "namespaces", ns, "tables", name, "credentials"]) => load_table(&table(ns, name), catalog)
-            .map(|_| RestResponse::json(200, &json!({"storage-credentials": []}))),
+        ("GET", ["v1", "namespaces", ns, "tables", name, "credentials"]) => {
+            load_table(&table(ns, name), catalog).map(|_| RestResponse::json(200, &json!({"storage-credentials": []})))
+        }
         ("POST", ["v1", "namespaces", _, "tables", _, "metrics"]) => Ok(RestResponse::empty(204)),
         (method, _) => {
             let message = format!("{method} {} is not served", request.path);
@@ -222,11 +222,7 @@ fn loaded(table: LoadedTable) -> RestResponse {
     RestResponse::json(200, &answer)
 }
 
-fn commit(
-    request: &RestRequest<'_>,
-    table: &TableIdent,
-    catalog: &EmbeddedCatalog,
-) -> Result<RestResponse, RestError> {
+fn commit(request: &RestRequest<'_>, table: &TableIdent, catalog: &EmbeddedCatalog) -> Result<RestResponse, RestError> {
     let request: CommitTableRequest = parse(&request.body)?;
     let applied = catalog.commit_table(table, request, Origin::Guest)?;
     let answer = CommitTableResponse {

@@ -80,9 +80,8 @@ impl Store {
 
     pub(super) fn set_namespace_properties(&self, namespace: &NamespaceIdent, properties: &Properties) -> Result<()> {
         let text = serde_json::to_string(properties).expect("plain data");
-        let updated = self
-            .connection
-            .execute("UPDATE namespaces SET properties = ? WHERE name = ?", [text, name_of(namespace)]);
+        let updated =
+            self.connection.execute("UPDATE namespaces SET properties = ? WHERE name = ?", [text, name_of(namespace)]);
         updated.map(|_| ()).map_err(Error::sqlite("change a namespace"))
     }
 

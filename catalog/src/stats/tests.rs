@@ -47,7 +47,8 @@ fn bounds_never_exclude_a_row() {
         let parts = builder.finish();
         let files = encode_days(table, &binding, &[parts[0].batch.clone()]).unwrap();
         let placement = Placement { location: "file:///x.parquet".into(), partition_spec_id: 0, day: 0 };
-        let file = data_file(table, &schema, &placement, &Bytes::from(files.into_iter().next().unwrap().bytes)).unwrap();
+        let file =
+            data_file(table, &schema, &placement, &Bytes::from(files.into_iter().next().unwrap().bytes)).unwrap();
         let bounds = |name: &str| {
             let id = schema.field_id_by_name(name).unwrap();
             let text = |datum: Option<&Datum>| datum.map(|datum| datum.to_bytes().unwrap().into_vec());

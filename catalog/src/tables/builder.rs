@@ -1,6 +1,8 @@
 //! Rows → one Arrow batch per (table, slot).
 
-use arrow::array::{ArrayBuilder, ArrayRef, Int64Builder, LargeBinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
+use arrow::array::{
+    ArrayBuilder, ArrayRef, Int64Builder, LargeBinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+};
 
 use super::schema::{UTC, arrow_schema};
 use super::{DeadLetterRow, EventRow, Kind, SLOTS, Slot, TABLES, Table};
@@ -33,7 +35,8 @@ impl GroupBuilder {
     }
 
     pub fn push_event(&mut self, slot: Slot, row: &EventRow<'_>) {
-        self.bytes += 256 + row.properties.len() + row.person_properties.map_or(0, str::len) + row.extra.map_or(0, str::len);
+        self.bytes +=
+            256 + row.properties.len() + row.person_properties.map_or(0, str::len) + row.extra.map_or(0, str::len);
         let (columns, position) = self.open(Table::Events, slot);
         row.append(columns, position);
     }
@@ -77,8 +80,10 @@ impl GroupBuilder {
         let position = *next;
         *next += 1;
         let writer = &self.writer;
-        let rows = self.open[slot.index()][table.index()]
-            .get_or_insert_with(|| OpenRows { first_position: position, columns: ColumnBuilders::new(table, writer.slot_id(slot)) });
+        let rows = self.open[slot.index()][table.index()].get_or_insert_with(|| OpenRows {
+            first_position: position,
+            columns: ColumnBuilders::new(table, writer.slot_id(slot)),
+        });
         (&mut rows.columns, position)
     }
 }
@@ -154,7 +159,9 @@ impl ColumnBuilder {
         match kind {
             Kind::Text => ColumnBuilder::Text(StringBuilder::with_capacity(4, 0)),
             Kind::Long => ColumnBuilder::Long(Int64Builder::with_capacity(4)),
-            Kind::Timestamp => ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::with_capacity(4).with_timezone(UTC)),
+            Kind::Timestamp => {
+                ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::with_capacity(4).with_timezone(UTC))
+            }
             Kind::Binary => ColumnBuilder::Binary(LargeBinaryBuilder::with_capacity(4, 0)),
         }
     }
@@ -171,4 +178,3 @@ impl ColumnBuilder {
         }
     }
 }
-

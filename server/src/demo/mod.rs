@@ -78,10 +78,14 @@ fn settle(running: &Running) -> Result<()> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        anyhow::bail!("the rows did not reach their tables: {:?}", running.lake.trouble(hogflare_catalog::Table::Events))
+        anyhow::bail!(
+            "the rows did not reach their tables: {:?}",
+            running.lake.trouble(hogflare_catalog::Table::Events)
+        )
     })
 }
 
 fn write_marker(marker: &Path, sent: usize) -> Result<()> {
-    std::fs::write(marker, format!("{{\"events\": {sent}}}\n")).with_context(|| format!("cannot write {}", marker.display()))
+    std::fs::write(marker, format!("{{\"events\": {sent}}}\n"))
+        .with_context(|| format!("cannot write {}", marker.display()))
 }

@@ -94,7 +94,11 @@ impl Shop {
         for (slug, name, price) in products {
             trail.push(("$pageview", format!("/products/{slug}"), json!({})));
             if self.random.random_bool(0.6) {
-                trail.push(("$autocapture", format!("/products/{slug}"), json!({"$event_type": "click", "$el_text": "Details"})));
+                trail.push((
+                    "$autocapture",
+                    format!("/products/{slug}"),
+                    json!({"$event_type": "click", "$el_text": "Details"}),
+                ));
             }
             if self.random.random_bool(0.35) {
                 let item = json!({"product": slug, "name": name, "price": price, "currency": "EUR"});

@@ -42,7 +42,8 @@ impl Denied {
 }
 
 /// Headers that a proxy leaves: such a request is not from this machine, whatever its peer.
-const FORWARDING: [&str; 6] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+const FORWARDING: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 pub(super) fn check<B>(edge: &Edge, request: &Request<B>) -> Result<Grant, Denied> {
     let headers = request.headers();

@@ -6,8 +6,8 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::BytesMut;
-use http_body_util::BodyExt;
 use hogflare_ingest::{BytesPermit, Ingest, Overloaded};
+use http_body_util::BodyExt;
 
 /// Charged for a body of unknown length before its first byte.
 const FIRST_CHARGE_BYTES: usize = 4 * 1024;
@@ -17,7 +17,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) enum ReadError {
-    TooLarge { limit_bytes: usize },
+    TooLarge {
+        limit_bytes: usize,
+    },
     Overloaded(Overloaded),
     /// The client went away or broke the framing.
     Broken,

@@ -10,7 +10,6 @@ mod sdk;
 mod sql;
 mod stubs;
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,10 +116,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch
 }
 
 /// Keeps histograms small between scrapes.
-pub(crate) fn metrics_upkeep(metrics: PrometheusHandle, mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> {
-    async move {
-        while tokio::time::timeout(UPKEEP_EVERY, stop.wait_for(|stop| *stop)).await.is_err() {
-            metrics.run_upkeep();
-        }
+pub(crate) async fn metrics_upkeep(metrics: PrometheusHandle, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(UPKEEP_EVERY, stop.wait_for(|stop| *stop)).await.is_err() {
+        metrics.run_upkeep();
     }
 }

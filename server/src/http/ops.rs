@@ -19,10 +19,7 @@ pub(super) fn alive_routes() -> Router {
 
 /// Says what stands still, and so is not for the open internet.
 pub(super) fn ready_routes(services: &Services) -> Router {
-    Router::new()
-        .route("/readyz", get(ready))
-        .route("/_readiness", get(ready))
-        .with_state(services.clone())
+    Router::new().route("/readyz", get(ready)).route("/_readiness", get(ready)).with_state(services.clone())
 }
 
 pub(super) fn metrics_with_token(services: &Services) -> Router {

@@ -48,7 +48,9 @@ pub(super) fn routes(services: &Services) -> Router {
         for path in [path.to_owned(), format!("{path}/")] {
             router = router.route(
                 &path,
-                any(move |State(services): State<Services>, request: Request<Body>| handle(services, endpoint, request)),
+                any(move |State(services): State<Services>, request: Request<Body>| {
+                    handle(services, endpoint, request)
+                }),
             );
         }
     }

@@ -8,8 +8,8 @@ use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete};
 use futures::StreamExt;
-use http_body_util::{BodyExt, Limited};
 use hogflare_query::{ErrorCode, Format, Reader, SqlError, SqlRequest};
+use http_body_util::{BodyExt, Limited};
 
 use super::access::{self, Denied};
 use super::{Services, facts};
@@ -46,8 +46,8 @@ async fn run(State(services): State<Services>, request: Request<Body>) -> Respon
             let id = HeaderValue::from_str(&answer.query_id).ok();
             let (format, kind) = (answer.format.name(), answer.format.content_type());
             // An error item ends the connection without a final chunk: a cut answer never looks whole.
-            let mut response = Body::from_stream(answer.body.map(|piece| piece.map_err(|error| error.message)))
-                .into_response();
+            let mut response =
+                Body::from_stream(answer.body.map(|piece| piece.map_err(|error| error.message))).into_response();
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             headers.insert(FORMAT, HeaderValue::from_static(format));
@@ -75,7 +75,8 @@ async fn parse(request: Request<Body>, from_query: bool) -> Result<SqlRequest, S
     })?;
     let body = body.to_bytes();
     if is_json {
-        let names_format = serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| body.get("format").is_some());
+        let names_format =
+            serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| body.get("format").is_some());
         return SqlRequest::from_json(&body).map(|parsed| with_accept(parsed, accept, names_format));
     }
     let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_ingest::protocol::stub::{FlagsShape, flags_body, read_flags_request, remote_config, remote_config_js};
@@ -25,13 +25,17 @@ pub(super) fn routes(services: &Services) -> Router {
     let mut router = Router::new();
     for (path, route) in [("/flags", Route::Flags), ("/decide", Route::Decide)] {
         for path in [path.to_owned(), format!("{path}/")] {
-            let handler = move |State(services): State<Services>, request: Request<Body>| flags(services, route, request);
+            let handler =
+                move |State(services): State<Services>, request: Request<Body>| flags(services, route, request);
             router = router.route(&path, any(handler));
         }
     }
     router
         .route("/array/{token}/config", any(|path: Path<String>, request: Request<Body>| config(path, request, false)))
-        .route("/array/{token}/config.js", any(|path: Path<String>, request: Request<Body>| config(path, request, true)))
+        .route(
+            "/array/{token}/config.js",
+            any(|path: Path<String>, request: Request<Body>| config(path, request, true)),
+        )
         .with_state(services.clone())
 }
 
@@ -68,6 +72,12 @@ async fn answer_flags(services: &Services, route: Route, request: Request<Body>)
     Ok(flags_body(shape, &Uuid::new_v4().to_string(), with_config.then_some(token.as_str())))
 }
 
+fn not_found(headers: &HeaderMap) -> Response {
+    let mut response = (StatusCode::NOT_FOUND, "no such project token").into_response();
+    cors::allow(headers, response.headers_mut());
+    response
+}
+
 async fn config(Path(token): Path<String>, request: Request<Body>, script: bool) -> Response {
     let headers = request.headers();
     if request.method() == Method::OPTIONS {
@@ -79,12 +89,10 @@ async fn config(Path(token): Path<String>, request: Request<Body>, script: bool)
     };
     let mut response = match body {
         Some(body) => (StatusCode::OK, body).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such project token").into_response(),
+        None => return not_found(headers),
     };
     let answer = response.headers_mut();
-    if answer.get(CONTENT_TYPE).is_some() && script || !script {
-        answer.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    }
+    answer.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     cors::allow(headers, answer);
     response
