@@ -32,6 +32,8 @@ const OPERATORS_DEEP_MAX: usize = 1_000;
 /// Tokens that the parser may look at. It reads the arguments of a call twice, first as named ones, so
 /// that a token inside `n` calls is read `2^n` times.
 const TOKENS_READ_MAX: u64 = 2_000_000;
+/// Queries inside expressions of one another: the planner's work doubles with each.
+const SUBQUERIES_DEEP_MAX: usize = 8;
 /// Levels that the parser may descend; a level takes about 5 kB of stack.
 pub(crate) const RECURSION_MAX: usize = 128;
 
@@ -67,40 +69,49 @@ pub(crate) fn parse(sql: &str) -> Result<Statement> {
 /// Refuses what would be nested too deeply, before anything descends into it.
 fn check_size(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut levels = vec![Level { times_read: 1, ..Level::default() }];
-    let (mut deep, mut tokens_read, mut after_word) = (0, 0_u64, false);
+    let (mut deep, mut tokens_read) = (0, 0_u64);
+    let mut before = &Token::EOF;
     for TokenWithSpan { token, span } in tokens {
         if matches!(token, Token::Whitespace(_)) {
             continue;
         }
-        let times_read = levels.last().map_or(1, |level| level.times_read);
-        tokens_read = tokens_read.saturating_add(times_read);
+        let nested = levels.len() > 1;
+        let level = levels.last_mut().expect("the outermost level stays");
+        tokens_read = tokens_read.saturating_add(level.times_read);
         match token {
-            Token::LParen if after_word => {
-                levels.push(Level { times_read: times_read.saturating_mul(2), ..Level::default() });
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                let opened = level.open(before, token);
+                levels.push(opened);
             }
-            Token::LParen | Token::LBracket | Token::LBrace => levels.push(Level { times_read, ..Level::default() }),
-            Token::RParen | Token::RBracket | Token::RBrace if levels.len() > 1 => {
+            Token::Word(word)
+                if matches!(before, Token::LParen) && matches!(word.keyword, Keyword::SELECT | Keyword::WITH) =>
+            {
+                level.subqueries += usize::from(!level.is_relation);
+            }
+            Token::RParen | Token::RBracket | Token::RBrace if nested => {
                 let closed = levels.pop().unwrap_or_default();
                 let inside = closed.deepest.max(closed.operators) + usize::from(matches!(token, Token::RBracket));
                 deep = deep - closed.operators + inside;
                 levels.last_mut().expect("the outermost level stays").operators += inside;
             }
             Token::Comma => {
-                let level = levels.last_mut().expect("the outermost level stays");
                 level.deepest = level.deepest.max(level.operators);
                 deep -= std::mem::take(&mut level.operators);
             }
             token if is_operator(token) => {
-                levels.last_mut().expect("the outermost level stays").operators += 1;
+                level.operators += 1;
                 deep += 1;
             }
             _ => {}
         }
-        after_word = matches!(token, Token::Word(word) if may_be_called(word.keyword));
+        before = token;
+        let subqueries = levels.last().map_or(0, |level| level.subqueries);
         let too_much = if levels.len() > DEPTH_MAX {
             format!("the SQL has more than {DEPTH_MAX} brackets inside one another")
         } else if deep > OPERATORS_DEEP_MAX {
             format!("the SQL has more than {OPERATORS_DEEP_MAX} operators in one expression")
+        } else if subqueries > SUBQUERIES_DEEP_MAX {
+            format!("the SQL has more than {SUBQUERIES_DEEP_MAX} queries inside one another")
         } else if tokens_read > TOKENS_READ_MAX {
             "the SQL is too long for the depth of its function calls".to_owned()
         } else {
@@ -118,6 +129,39 @@ struct Level {
     deepest: usize,
     /// How often the parser reads a token at this level.
     times_read: u64,
+    /// Queries in expressions around this level, and its own.
+    subqueries: usize,
+    /// Whether the bracket stands where a table can.
+    is_relation: bool,
+}
+
+impl Level {
+    fn open(&self, before: &Token, bracket: &Token) -> Level {
+        let is_call =
+            matches!(bracket, Token::LParen) && matches!(before, Token::Word(word) if may_be_called(word.keyword));
+        let is_relation = match before {
+            Token::Word(word) => matches!(
+                word.keyword,
+                Keyword::FROM
+                    | Keyword::JOIN
+                    | Keyword::LATERAL
+                    | Keyword::AS
+                    | Keyword::UNION
+                    | Keyword::ALL
+                    | Keyword::EXCEPT
+                    | Keyword::INTERSECT
+            ),
+            Token::LParen => self.is_relation,
+            Token::EOF => true,
+            _ => false,
+        };
+        Level {
+            times_read: if is_call { self.times_read.saturating_mul(2) } else { self.times_read },
+            subqueries: self.subqueries,
+            is_relation,
+            ..Level::default()
+        }
+    }
 }
 
 /// Whether a bracket behind a word may be that of a call.

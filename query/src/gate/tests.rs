@@ -98,6 +98,7 @@ fn ordinary_sql_is_not_too_deep() {
     for sql in [
         format!("SELECT {}1{}", many("(", 60), many(")", 60)),
         format!("SELECT {}1{}", many("abs(", 14), many(")", 14)),
+        format!("SELECT {}1{}", many("(SELECT ", 8), many(")", 8)),
         format!("SELECT 1 IN (1{})", many(",2", 100_000)),
         format!("SELECT 1{}", many(" OR event = 'x'", 400)),
         format!("SELECT {}1", many("coalesce(lower(event), 'x') AS a, ", 2_000)),
@@ -125,6 +126,8 @@ fn deep_and_long_sql_is_refused_without_a_crash() {
         format!("SELECT 1 FROM {}x{}", many("(", 200), many(")", 200)),
         format!("SELECT {}1", many("- ", 3_000)),
         format!("SELECT {}TRUE", many("NOT ", 3_000)),
+        format!("SELECT {}1{}", many("(SELECT ", 20), many(")", 20)),
+        format!("SELECT 1 WHERE {}1=1{}", many("EXISTS (SELECT 1 WHERE ", 20), many(")", 20)),
         format!("SELECT {}1{}", many("abs(", 60), many(")", 60)),
         format!("SELECT {}1{}", many("abs (", 22), many(")", 22)),
         format!("SELECT {}", vec![format!("{}1{}", many("abs(", 12), many(")", 12)); 1_000].join(",")),

