@@ -25,6 +25,8 @@ use crate::tokens::{self, Tokens};
 
 /// Data files and manifests whose metadata is kept decoded, about 2 kB each.
 const CACHED_ENTRIES_MAX: usize = 32_000;
+/// Planning walks deep expression trees.
+const QUERY_STACK_BYTES: usize = 8 << 20;
 const REQUESTS_LIMIT: Duration = Duration::from_secs(15);
 const COMMIT_LIMIT: Duration = Duration::from_secs(20);
 
@@ -50,6 +52,7 @@ pub(crate) fn run(config: Config, companion: Option<Companion>) -> Result<()> {
     let queries = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores)
         .thread_name("query")
+        .thread_stack_size(QUERY_STACK_BYTES)
         .enable_all()
         .build()
         .context("cannot start the query threads")?;

@@ -110,7 +110,7 @@ fn refused(error: &SqlError) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if error.code.retryable() {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.insert(RETRY_AFTER, HeaderValue::from(error.retry_after_s.unwrap_or(1)));
     }
     response
 }
