@@ -16,6 +16,8 @@ use crate::tables::{BINDING_PROPERTY, Binding, Slot, Table, iceberg_schema, part
 use crate::telemetry;
 
 const TICK_MAX: Duration = Duration::from_millis(250);
+/// At full load the tail grows by megabytes in this time.
+const SEAL_TICK_MAX: Duration = Duration::from_millis(20);
 const TICK_MIN: Duration = Duration::from_millis(10);
 const RETRY_AFTER_TROUBLE: Duration = Duration::from_secs(2);
 const RETRY_AFTER_HALT: Duration = Duration::from_secs(60);
@@ -23,14 +25,17 @@ const RETRY_AFTER_HALT: Duration = Duration::from_secs(60);
 impl Lake {
     /// Seals what is due until told to stop.
     pub async fn run_sealer(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        while !stopped(&mut stop, self.tick()).await {
+        while !stopped(&mut stop, self.tick().min(SEAL_TICK_MAX)).await {
+            self.report();
+            if !slots_and_tables().any(|(slot, table)| self.seal_is_due(slot, table)) {
+                continue;
+            }
             let lake = Arc::clone(&self);
             let sealed = tokio::task::spawn_blocking(move || lake.seal_due()).await;
             if let Ok(Err(error)) = sealed {
                 tracing::error!(error = chain(&error), "cannot seal rows; they stay in the log");
                 stopped(&mut stop, RETRY_AFTER_TROUBLE).await;
             }
-            self.report();
         }
     }
 

@@ -39,7 +39,7 @@ impl Lake {
         slots_and_tables().try_for_each(|(slot, table)| self.seal_whole(slot, table))
     }
 
-    fn seal_is_due(&self, slot: Slot, table: Table) -> bool {
+    pub(crate) fn seal_is_due(&self, slot: Slot, table: Table) -> bool {
         let view = self.views.current();
         let tail = view.tail(table, slot);
         let Some(oldest_us) = tail.chunks.iter().map(|chunk| chunk.received_us).min() else { return false };

@@ -26,8 +26,9 @@ fn open(path: &std::path::Path, next: u64) -> Opened {
     let views = Arc::new(Views::new(folder.writer.clone()));
     let settings = LakeSettings { commit_interval: Duration::ZERO, ..LakeSettings::default() };
     let cache = Arc::new(MetadataCache::new(Objects::local(), 100_000));
-    let catalog =
-        Arc::new(EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock) as _).unwrap());
+    let catalog = Arc::new(
+        EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock) as _).unwrap(),
+    );
     let lake = Lake::open(&folder, settings, Arc::clone(&views), catalog, Arc::clone(&cache), clock).unwrap();
     let builder = GroupBuilder::new(folder.writer.clone(), [[next; 2]; 2]);
     Opened { lake, views, cache, builder, _folder: folder }

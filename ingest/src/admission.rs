@@ -154,7 +154,11 @@ pub struct BytesPermit {
 
 impl BytesPermit {
     pub(crate) fn take(admission: &Arc<Admission>, bytes: usize) -> Result<BytesPermit, Overloaded> {
-        admission.check()?;
+        // A full tail is no reason yet: it is drained while the body arrives.
+        admission.check().or_else(|refused| match refused.reason {
+            OverloadReason::Tail => Ok(()),
+            _ => Err(refused),
+        })?;
         let mut permit = BytesPermit { admission: Arc::clone(admission), bytes: 0 };
         permit.grow_to(bytes)?;
         Ok(permit)

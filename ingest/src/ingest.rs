@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use hogflare_catalog::tables::{SLOTS, TABLES};
 use hogflare_catalog::{Clock, Views, WriterId};
@@ -18,6 +19,9 @@ use crate::telemetry;
 use crate::wal::{BODY_BYTES_MAX, FrameStall, LogError, LogPositions, Positions};
 use crate::writer::{Batch, Request, Writer, WriterParts, dead_letter_bytes, event_bytes};
 
+/// How long a request waits for room in the tail before it is refused.
+const WAIT_FOR_ROOM_MAX: Duration = Duration::from_secs(2);
+const WAIT_FOR_ROOM_STEP: Duration = Duration::from_millis(5);
 /// What a frame's body may hold beside rows: the metadata of four batches.
 const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
 
@@ -194,10 +198,21 @@ impl Ingest {
     /// them, and each will be in its table exactly once.
     pub async fn append(&self, batch: Box<dyn Batch>, permit: BytesPermit) -> Result<Ack, AppendError> {
         let events = batch.events() as u64;
+        self.wait_for_room().await;
         let answer = self.enqueue(batch, permit).inspect_err(|_| {
             metrics::counter!(telemetry::EVENTS, "outcome" => "overloaded").increment(events);
         })?;
         answer.await.unwrap_or(Err(AppendError::Stopped))
+    }
+
+    /// Rows are sealed within fractions of a second: a request that is already here waits for that
+    /// rather than being sent away. What waits is bounded by the bytes of all requests.
+    async fn wait_for_room(&self) {
+        let full = || self.admission.check().is_err_and(|refused| refused.reason == OverloadReason::Tail);
+        let deadline = tokio::time::Instant::now() + WAIT_FOR_ROOM_MAX;
+        while full() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(WAIT_FOR_ROOM_STEP).await;
+        }
     }
 
     /// Looks at every row and hands the request to the writer.
