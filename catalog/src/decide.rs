@@ -84,3 +84,6 @@ pub(crate) fn rolled_back(head: &TableHead, committed: &CommittedRecord) -> bool
     }
     false
 }
+
+#[cfg(test)]
+mod tests;
