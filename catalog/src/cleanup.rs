@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::head::TableHead;
 use crate::lake::Lake;
 use crate::objects::local_path;
@@ -44,7 +44,10 @@ impl Lake {
         let Some(head) = self.views.current().head(table).cloned() else { return Ok(0) };
         let folder = format!("{}/metadata", head.metadata.location().trim_end_matches('/'));
         let files = objects.list(&folder)?;
-        let Some(head) = self.views.current().head(table).cloned() else { return Ok(0) };
+        // The catalog, not the view: what it states now must stay, whatever was shown.
+        let loaded = self.catalog.load(&self.settings().ident(table)).await;
+        let Some(loaded) = loaded.map_err(|error| Error::Refused(error.to_string()))? else { return Ok(0) };
+        let head = TableHead::new(table, loaded.metadata, loaded.metadata_location)?;
         let reachable = self.reachable_metadata(&head).await?;
         let grace = self.settings().metadata_grace.as_secs();
         let mut deleted = 0;
@@ -70,6 +73,7 @@ impl Lake {
         }
         let statistics = metadata.statistics_iter().map(|file| file.statistics_path.clone());
         reachable.extend(statistics);
-        Ok(reachable.iter().filter_map(|location| local_path(location).ok()).collect())
+        reachable.extend(metadata.partition_statistics_iter().map(|file| file.statistics_path.clone()));
+        reachable.iter().map(|location| local_path(location)).collect()
     }
 }

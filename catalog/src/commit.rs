@@ -28,7 +28,7 @@ use crate::snapshot::Append;
 use crate::stats::{Placement, data_file};
 use crate::table_catalog::{CommitReply, LoadedTable};
 use crate::tables::{Slot, Table};
-use crate::tail::SealedRange;
+use crate::tail::{SealedFile, SealedRange};
 use crate::telemetry;
 use crate::watermark::read_watermark;
 
@@ -111,6 +111,12 @@ impl Lake {
         let (slot, table) = (first.slot, first.table);
         let previous = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;
         let committed = self.journal.lock().state(slot, table).committed.clone();
+        if let Some(mark) = previous.filter(|mark| mark.epoch > self.epoch) {
+            return Err(CommitError::Halt(format!(
+                "fenced: a copy of this data folder took over (epoch {}, ours is {}); stop one of the two",
+                mark.epoch, self.epoch
+            )));
+        }
         self.check_history(head, committed.as_ref(), previous.map_or(0, |mark| mark.position), first.after)?;
         let spec_id = day_partition_spec(head)?;
         let mut files = Vec::new();
@@ -128,7 +134,7 @@ impl Lake {
                 ordinal,
             );
             let placement = Placement { location, partition_spec_id: spec_id, day: file.day };
-            let placed = self.place(head, range, &range.path(file), &placement)?;
+            let placed = self.place(head, range, file, &placement)?;
             files.push(to_json(&placed, head, spec_id)?);
         }
         let pending = PendingCommit {
@@ -145,8 +151,19 @@ impl Lake {
             received_min_us: ranges.iter().map(|range| range.record.received_us).min().unwrap_or_default(),
         };
         let stalls = &self.settings.stalls;
-        stalls.around("pending", stalls.pending, || self.journal.lock().pending(pending.clone()))?;
+        stalls.around("pending", stalls.pending, || self.announce(&pending, committed.as_ref()))?;
         Ok(pending)
+    }
+
+    /// Writes the pending record, unless another commit of the same rows came first: a task that was given
+    /// up at shutdown may still run.
+    fn announce(&self, pending: &PendingCommit, committed: Option<&CommittedRecord>) -> Result<(), CommitError> {
+        let mut journal = self.journal.lock();
+        let state = journal.state(pending.slot, pending.table);
+        if state.pending.is_some() || state.committed.as_ref() != committed {
+            return Err(CommitError::Retry("another commit of the table came first".into()));
+        }
+        Ok(journal.pending(pending.clone())?)
     }
 
     /// The range to commit must begin where the table ends, and the table must still be ours.
@@ -184,10 +201,15 @@ impl Lake {
         &self,
         head: &TableHead,
         range: &SealedRange,
-        file: &std::path::Path,
+        sealed: &SealedFile,
         placement: &Placement,
     ) -> Result<DataFile> {
+        let file = &range.path(sealed);
         let bytes = Bytes::from(std::fs::read(file).map_err(Error::io("read", file))?);
+        if crc32c::crc32c(&bytes) != sealed.crc32c {
+            let file = file.display();
+            return Err(Error::Corrupt(format!("{file} is damaged; a restart makes it again from the log")));
+        }
         let objects = self.cache.objects();
         let table = range.record.table;
         let bytes = if range.record.columns == head.binding.to_property(table) {
@@ -342,7 +364,7 @@ impl Lake {
 }
 
 /// The spec `day(<partition column>)`: the default one unless somebody changed that.
-fn day_partition_spec(head: &TableHead) -> Result<i32, CommitError> {
+pub(crate) fn day_partition_spec(head: &TableHead) -> Result<i32, CommitError> {
     let source = head.table.column_index(head.table.partition_column()).and_then(|index| head.binding.id(index));
     let by_day = |spec: &iceberg::spec::PartitionSpec| match spec.fields() {
         [field] => field.transform == Transform::Day && Some(field.source_id) == source,

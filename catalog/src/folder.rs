@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::objects::{create_folder, replace_file};
+use crate::objects::{create_folder, replace_file, sync_folder};
 use crate::writer_id::WriterId;
 
 /// Version of everything in the folder. A folder of a later version is refused.
@@ -54,6 +54,9 @@ impl DataFolder {
         let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         created.map_err(Error::io("create the data folder", path))?;
         let path = fs::canonicalize(path).map_err(Error::io("find the data folder", path))?;
+        if let Some(above) = path.parent() {
+            sync_folder(above)?;
+        }
         let lock = take_lock(&path)?;
         let identity_path = path.join("hogflare.json");
         let created = !identity_path.exists();

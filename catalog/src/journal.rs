@@ -75,6 +75,8 @@ pub struct SlotState {
 impl SlotState {
     fn apply(&mut self, record: Record) {
         match record {
+            Record::Seal(seal)
+                if self.committed.as_ref().is_some_and(|committed| seal.through <= committed.through) => {}
             Record::Seal(seal) => {
                 // A range is sealed again when its files were found damaged.
                 self.seals.retain(|open| open.through <= seal.after);
@@ -96,6 +98,8 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// The file may end in a torn record, or may not be the one under its name any more.
+    dirty: bool,
     state: [[SlotState; TABLES]; SLOTS],
 }
 
@@ -108,7 +112,7 @@ impl Journal {
             Err(error) => return Err(Error::io("read", path)(error)),
         };
         let (file, bytes) = rewrite(path, &state)?;
-        Ok(Journal { path: path.to_owned(), file, bytes, state })
+        Ok(Journal { path: path.to_owned(), file, bytes, dirty: false, state })
     }
 
     pub fn state(&self, slot: Slot, table: Table) -> &SlotState {
@@ -132,13 +136,23 @@ impl Journal {
 
     fn append(&mut self, (slot, table): (Slot, Table), record: Record) -> Result<()> {
         let bytes = encode(&record);
+        if self.dirty || self.bytes > REWRITE_ABOVE_BYTES {
+            self.compact()?;
+        }
+        self.dirty = true;
         self.file.write_all(&bytes).map_err(Error::io("write", &self.path))?;
         self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        self.dirty = false;
         self.bytes += bytes.len() as u64;
         self.state[slot.index()][table.index()].apply(record);
-        if self.bytes > REWRITE_ABOVE_BYTES {
-            (self.file, self.bytes) = rewrite(&self.path, &self.state)?;
-        }
+        Ok(())
+    }
+
+    /// The state holds only what was appended whole, so the file can always be made again from it.
+    fn compact(&mut self) -> Result<()> {
+        self.dirty = true;
+        (self.file, self.bytes) = rewrite(&self.path, &self.state)?;
+        self.dirty = false;
         Ok(())
     }
 }

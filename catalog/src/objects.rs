@@ -59,13 +59,19 @@ impl Objects {
     }
 
     /// Makes a synced local file an object, without a copy where the file system can; durable when
-    /// this returns. An object that is already there was placed by an earlier try of the same commit.
+    /// this returns. An object that is already there is of an earlier try that no commit names; it is
+    /// replaced and never written through, since it may be the very same file.
     pub fn place(&self, file: &Path, location: &str) -> Result<()> {
         let path = local_path(location)?;
         let folder = create_parent(&path)?;
-        if fs::hard_link(file, &path).is_err() {
+        let mut linked = fs::hard_link(file, &path);
+        if linked.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            fs::remove_file(&path).map_err(Error::io("replace", &path))?;
+            linked = fs::hard_link(file, &path);
+        }
+        if linked.is_err() {
             let bytes = fs::read(file).map_err(Error::io("read", file))?;
-            write_synced(&path, &bytes)?;
+            return self.put_new(location, &bytes);
         }
         sync_folder(&folder)
     }

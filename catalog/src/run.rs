@@ -130,8 +130,15 @@ impl Lake {
         let tail = view.tail(table, slot);
         let Some(oldest) = tail.sealed.iter().map(|range| range.record.received_us).min() else { return false };
         let interval_us = i64::try_from(self.settings.interval(slot).as_micros()).unwrap_or(i64::MAX);
-        let old = self.clock.now_us().saturating_sub(oldest) >= interval_us;
-        old || tail.sealed_bytes() >= self.settings.commit_sealed_bytes
+        self.is_due(oldest, interval_us) || tail.sealed_bytes() >= self.settings.commit_sealed_bytes
+    }
+
+    /// Whether something from then is older than the interval. A clock that was set back far makes it
+    /// due too: waiting for it to catch up could take hours.
+    pub(crate) fn is_due(&self, then_us: i64, interval_us: i64) -> bool {
+        const SET_BACK_US: i64 = 60_000_000;
+        let age_us = self.clock.now_us().saturating_sub(then_us);
+        age_us >= interval_us || age_us < -SET_BACK_US
     }
 
     fn tick(&self) -> Duration {

@@ -44,7 +44,7 @@ impl Lake {
         let tail = view.tail(table, slot);
         let Some(oldest_us) = tail.chunks.iter().map(|chunk| chunk.received_us).min() else { return false };
         let interval_us = i64::try_from(self.settings.interval(slot).as_micros()).unwrap_or(i64::MAX);
-        let old = self.clock.now_us().saturating_sub(oldest_us) >= interval_us && tail.sealed.len() < WAITING_RANGES;
+        let old = self.is_due(oldest_us, interval_us) && tail.sealed.len() < WAITING_RANGES;
         let pressed = self.views.tail_bytes() > self.settings.tail_bytes_max / 2
             && tail.open_bytes() > self.settings.tail_bytes_max / 16;
         old || pressed || tail.open_bytes() >= self.settings.seal_bytes(slot)
@@ -62,11 +62,14 @@ impl Lake {
     /// Seals the open rows of one (slot, table), or as many as fit one range.
     fn seal(&self, slot: Slot, table: Table) -> Result<()> {
         let _one_at_a_time = self.sealing.lock();
+        // First the pending commit, then the view: rows of a commit that the journal has forgotten are
+        // gone from a view taken later.
+        let pending_through = self.journal.lock().state(slot, table).pending.as_ref().map(|pending| pending.through);
         let view = self.views.current();
         let chunks = &view.tail(table, slot).chunks;
         let Some(first) = chunks.first() else { return Ok(()) };
         let after = first.first_position - 1;
-        let batches = self.rows_of_one_range(slot, table, chunks);
+        let batches = rows_of_one_range(table, chunks, pending_through);
         let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         let binding = match view.head(table) {
             Some(head) => head.binding.clone(),
@@ -90,27 +93,6 @@ impl Lake {
         telemetry::sealed(&record);
         let folder = range_folder(&self.sealed_folder, &record);
         self.views.publish_sealed(Arc::new(SealedRange::new(record, folder)))
-    }
-
-    /// The first open rows: at most [`DAYS_PER_RANGE`] days, and not beyond a pending commit, whose
-    /// range is fixed.
-    fn rows_of_one_range(&self, slot: Slot, table: Table, chunks: &[Arc<Chunk>]) -> Vec<RecordBatch> {
-        let mut batches: Vec<RecordBatch> = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
-        let mut rows = rows_within_days(table, &batches, DAYS_PER_RANGE);
-        let first = chunks[0].first_position;
-        if let Some(pending) = &self.journal.lock().state(slot, table).pending
-            && pending.through >= first
-        {
-            rows = rows.min(pending.through - first + 1);
-        }
-        let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
-        batches.retain_mut(|batch| {
-            let taken = batch.num_rows().min(left);
-            left -= taken;
-            *batch = batch.slice(0, taken);
-            taken > 0
-        });
-        batches
     }
 
     fn write_range(
@@ -138,6 +120,25 @@ impl Lake {
     }
 }
 
+/// The first open rows: at most [`DAYS_PER_RANGE`] days, and not beyond a pending commit, whose range
+/// is fixed.
+fn rows_of_one_range(table: Table, chunks: &[Arc<Chunk>], pending_through: Option<u64>) -> Vec<RecordBatch> {
+    let mut batches: Vec<RecordBatch> = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
+    let mut rows = rows_within_days(table, &batches, DAYS_PER_RANGE);
+    let first = chunks[0].first_position;
+    if let Some(through) = pending_through.filter(|through| *through >= first) {
+        rows = rows.min(through - first + 1);
+    }
+    let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
+    batches.retain_mut(|batch| {
+        let taken = batch.num_rows().min(left);
+        left -= taken;
+        *batch = batch.slice(0, taken);
+        taken > 0
+    });
+    batches
+}
+
 fn folder_of(sealed: &Path, slot: Slot, table: Table, after: u64, through: u64) -> std::path::PathBuf {
     sealed.join(slot.name()).join(table.short_name()).join(format!("{after}-{through}"))
 }
@@ -152,7 +153,14 @@ pub(crate) fn intact_ranges(journal: &Journal, sealed: &Path) -> Result<Vec<Seal
     let mut intact = Vec::new();
     for (slot, table) in slots_and_tables() {
         let mut named = Vec::new();
-        for record in &journal.state(slot, table).seals {
+        let state = journal.state(slot, table);
+        let mut before = state.committed.as_ref().map(|committed| committed.through);
+        for record in &state.seals {
+            if before.is_some_and(|before| record.after != before) {
+                tracing::warn!(after = record.after, "a sealed range does not follow the table; it is made again");
+                break;
+            }
+            before = Some(record.through);
             let folder = range_folder(sealed, record);
             if !record.files.iter().all(|file| is_intact(&folder.join(&file.name), file)) {
                 tracing::warn!(folder = %folder.display(), "a sealed range is damaged; it is made again from the log");

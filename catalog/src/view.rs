@@ -144,9 +144,16 @@ impl Views {
     }
 }
 
+/// The metadata log is the order; clocks only decide where it does not reach.
 fn is_older(head: &TableHead, shown: &TableHead) -> bool {
     let age = |head: &TableHead| (head.metadata.last_sequence_number(), head.metadata.last_updated_ms());
-    head.metadata.uuid() == shown.metadata.uuid() && age(head) < age(shown)
+    let follows = |new: &TableHead, old: &TableHead| {
+        new.metadata.metadata_log().iter().any(|entry| entry.metadata_file == old.metadata_location)
+    };
+    if head.metadata.uuid() != shown.metadata.uuid() || follows(head, shown) {
+        return false;
+    }
+    follows(shown, head) || age(head) < age(shown)
 }
 
 impl ReadView {

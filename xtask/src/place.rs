@@ -15,7 +15,7 @@ pub(crate) struct Place {
 impl Place {
     /// Asks cargo, so that every way of setting the target folder counts.
     pub(crate) fn find() -> Result<Self> {
-        let output = Command::new(cargo())
+        let output = cargo()
             .args(["metadata", "--format-version", "1", "--no-deps"])
             .output()
             .context("cannot run cargo metadata")?;
@@ -30,9 +30,21 @@ impl Place {
     }
 }
 
-/// The cargo that started us.
-pub(crate) fn cargo() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+/// The cargo that started us, without what it told us about our own package: build scripts (ring's, for
+/// one) watch these variables, and would be run again, with everything behind them, in each checkout.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        if of_package.iter().any(|prefix| text.starts_with(prefix))
+            || text == "OUT_DIR"
+            || text == "CARGO_PRIMARY_PACKAGE"
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// The program in `PATH` or in the folders for system programs, which an ordinary user's `PATH` may lack.

@@ -1,6 +1,5 @@
 //! The stages of `cargo xtask test`, in order, each with its minutes.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -113,11 +112,11 @@ fn run_stage(stage: Stage, place: &Place, wanted: &Wanted) -> Result<()> {
 }
 
 fn cargo(place: &Place, arguments: &[&str]) -> Result<()> {
-    place::run(Command::new(place::cargo()).args(arguments).current_dir(&place.root))
+    place::run(place::cargo().args(arguments).current_dir(&place.root))
 }
 
 fn test(place: &Place, wanted: &Wanted) -> Result<()> {
-    let mut command = Command::new(place::cargo());
+    let mut command = place::cargo();
     command.current_dir(&place.root).args(["test", "--release", "--workspace", "--no-fail-fast"]);
     command.args(["--", "--show-output"]).args(&wanted.test_arguments);
     if wanted.without.contains(&Stage::Clients) {

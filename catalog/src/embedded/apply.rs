@@ -3,7 +3,7 @@
 //! One commit: requirements checked → updates applied → metadata file written and synced → pointer
 //! moved in SQLite → shown to queries; all under one lock.
 
-use std::path::Component;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuildResult, TableMetadataBuilder};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::answer::RestError;
 use super::rest::is_safe_name;
 use super::{EmbeddedCatalog, guard};
-use crate::objects::{Objects, create_folder, local_path};
+use crate::objects::{Objects, create_folder, local_path, location_of};
 use crate::table_catalog::LoadedTable;
 
 /// Who commits: guests may not break what our writer relies on.
@@ -47,6 +47,7 @@ impl EmbeddedCatalog {
             return Err(RestError::new(409, "AlreadyExistsException", message));
         }
         let location = self.location_for(&ident, request.location.clone())?;
+        check_apart(&state, &ident, &location)?;
         let metadata = new_metadata(request, location)?;
         let metadata_location = next_location(&metadata, None);
         write_metadata(&metadata_location, &metadata)?;
@@ -71,13 +72,13 @@ impl EmbeddedCatalog {
             requirement.check(Some(&before.metadata)).map_err(refusal)?;
         }
         if origin == Origin::Guest {
-            self.check_locations(&request)?;
+            self.check_locations(&state, ident, &request)?;
         }
         let ours = self.settings.table_of(ident);
         if let (Some(table), Origin::Guest) = (ours, origin) {
             guard::check_updates(&before.metadata, &request.updates)?;
             let after = apply(&before, request)?;
-            guard::check_result(table, &before.metadata, &after.metadata)?;
+            guard::check_result(table, &before.metadata, &after.metadata, self.clock.now_ms())?;
             return self.store_commit(&mut state, ident, &before, after.metadata);
         }
         let after = apply(&before, request)?;
@@ -94,9 +95,9 @@ impl EmbeddedCatalog {
         let metadata_location = next_location(&metadata, Some(&before.metadata_location));
         write_metadata(&metadata_location, &metadata)?;
         let moved = state.store.move_table(ident, &before.metadata_location, &metadata_location, self.clock.now_ms());
-        if !matches!(moved, Ok(true)) {
+        // After an error the database's log may still hold the move: then the file must stay.
+        if !moved? {
             let _ = Objects::local().delete(&metadata_location);
-            moved?;
             return Err(RestError::conflict(format!("table {ident} was changed meanwhile")));
         }
         let loaded = LoadedTable { metadata: Arc::new(metadata), metadata_location };
@@ -116,7 +117,8 @@ impl EmbeddedCatalog {
         state.store.drop_table(ident)?;
         if purge {
             let folder = local_path(loaded.metadata.location())?;
-            if self.is_inside(loaded.metadata.location()) {
+            let location = loaded.metadata.location();
+            if self.is_inside(location) && check_apart(&state, ident, location).is_ok() {
                 let _ = std::fs::remove_dir_all(&folder);
             }
         }
@@ -124,17 +126,21 @@ impl EmbeddedCatalog {
     }
 
     /// A guest may move a table of its own, but not out of the warehouse.
-    fn check_locations(&self, request: &CommitTableRequest) -> Result<(), RestError> {
-        let outside = request.updates.iter().find_map(|update| match update {
-            TableUpdate::SetLocation { location } if !self.is_inside(location) => Some(location),
-            _ => None,
-        });
-        match outside {
-            Some(location) => {
-                Err(RestError::bad_request(format!("location {location} is outside of {}", self.warehouse_location())))
+    fn check_locations(
+        &self,
+        state: &super::State,
+        ident: &TableIdent,
+        request: &CommitTableRequest,
+    ) -> Result<(), RestError> {
+        for update in &request.updates {
+            let TableUpdate::SetLocation { location } = update else { continue };
+            if !self.is_inside(location) {
+                let warehouse = self.warehouse_location();
+                return Err(RestError::bad_request(format!("location {location} is outside of {warehouse}")));
             }
-            None => Ok(()),
+            check_apart(state, ident, location)?;
         }
+        Ok(())
     }
 
     fn is_inside(&self, location: &str) -> bool {
@@ -145,20 +151,35 @@ impl EmbeddedCatalog {
 
     /// The asked-for location if it is inside the warehouse, else a new folder named after the table.
     fn location_for(&self, ident: &TableIdent, asked: Option<String>) -> Result<String, RestError> {
-        let warehouse = self.warehouse_location();
         if let Some(asked) = asked {
             if !self.is_inside(&asked) {
+                let warehouse = self.warehouse_location();
                 return Err(RestError::bad_request(format!("location {asked} is outside of {warehouse}")));
             }
             return Ok(asked.trim_end_matches('/').to_owned());
         }
-        let namespace = ident.namespace().as_ref().join("/");
-        let location = format!("{warehouse}/{namespace}/{}", ident.name());
-        let path = local_path(&location)?;
-        let taken = path.exists();
-        let suffix = Uuid::new_v4().simple().to_string();
-        Ok(if taken { format!("{location}-{}", &suffix[..8]) } else { location })
+        let mut path = self.warehouse.clone();
+        path.extend(ident.namespace().as_ref().iter());
+        path.push(ident.name());
+        if path.exists() {
+            let suffix = Uuid::new_v4().simple().to_string();
+            path.set_file_name(format!("{}-{}", ident.name(), &suffix[..8]));
+        }
+        Ok(location_of(&path))
     }
+}
+
+/// Tables do not share folders: a purge or our sweep would take another's files.
+fn check_apart(state: &super::State, ident: &TableIdent, location: &str) -> Result<(), RestError> {
+    let wanted = local_path(location)?;
+    for (other, pointer) in state.store.pointers()? {
+        let pointer = local_path(&pointer)?;
+        let Some(folder) = pointer.parent().and_then(Path::parent) else { continue };
+        if other != *ident && (wanted.starts_with(folder) || folder.starts_with(&wanted)) {
+            return Err(RestError::bad_request(format!("location {location} overlaps that of table {other}")));
+        }
+    }
+    Ok(())
 }
 
 fn new_metadata(request: CreateTableRequest, location: String) -> Result<TableMetadata, RestError> {

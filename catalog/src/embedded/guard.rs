@@ -1,10 +1,15 @@
 //! What a guest may not do to our tables: whatever would break the writer, its watermark, or the view.
 //! Everything else is theirs: rows, columns, tags, branches, expiry, maintenance.
 
+use std::sync::Arc;
+
 use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, MAIN_BRANCH, TableMetadata};
 
 use super::answer::RestError;
+use crate::commit::day_partition_spec;
+use crate::error::chain;
+use crate::head::TableHead;
 use crate::tables::{BINDING_PROPERTY, Binding, POSITION_COLUMN, Table, WRITER_COLUMN};
 
 const OWN_PROPERTIES: &str = "hogflare.";
@@ -34,6 +39,9 @@ fn check_update(before: &TableMetadata, update: &TableUpdate) -> Result<(), Rest
         TableUpdate::UpgradeFormatVersion { format_version } if *format_version != FormatVersion::V2 => {
             return refused("the format version must stay 2");
         }
+        TableUpdate::SetSnapshotRef { ref_name, reference } if ref_name == MAIN_BRANCH && !reference.is_branch() => {
+            return refused("main must stay a branch");
+        }
         TableUpdate::RemoveSnapshotRef { ref_name } if ref_name == MAIN_BRANCH => {
             return refused("the branch main cannot be removed");
         }
@@ -47,9 +55,45 @@ fn check_update(before: &TableMetadata, update: &TableUpdate) -> Result<(), Rest
     Ok(())
 }
 
-pub(super) fn check_result(table: Table, before: &TableMetadata, after: &TableMetadata) -> Result<(), RestError> {
+pub(super) fn check_result(
+    table: Table,
+    before: &TableMetadata,
+    after: &TableMetadata,
+    now_ms: i64,
+) -> Result<(), RestError> {
     check_history(before, after)?;
-    check_columns(table, before, after)
+    check_columns(table, before, after)?;
+    check_required(before, after)?;
+    check_numbers(before, after, now_ms)?;
+    let head = TableHead::new(table, Arc::new(after.clone()), String::new())
+        .map_err(|error| RestError::bad_request(format!("hogflare cannot write such a table: {}", chain(&error))))?;
+    day_partition_spec(&head).map(|_| ()).map_err(|error| RestError::bad_request(error.to_string()))
+}
+
+/// Rows of ours leave columns of others empty, and may leave ours empty where they may be now.
+fn check_required(before: &TableMetadata, after: &TableMetadata) -> Result<(), RestError> {
+    for field in after.current_schema().as_struct().fields() {
+        let was_required = before.current_schema().field_by_id(field.id).is_some_and(|was| was.required);
+        if field.required && !was_required {
+            let name = &field.name;
+            return Err(RestError::bad_request(format!(
+                "column {name} cannot be required: hogflare may leave it empty"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Sequence numbers and times that leave no room above them would end our own commits.
+fn check_numbers(before: &TableMetadata, after: &TableMetadata, now_ms: i64) -> Result<(), RestError> {
+    const AHEAD_MS: i64 = 60_000;
+    let added = i64::try_from(after.snapshots().len()).unwrap_or(i64::MAX);
+    let sequence_fits = after.last_sequence_number() <= before.last_sequence_number().saturating_add(added);
+    let time_fits = after.last_updated_ms() <= now_ms.max(before.last_updated_ms()).saturating_add(AHEAD_MS);
+    if sequence_fits && time_fits {
+        return Ok(());
+    }
+    Err(RestError::bad_request("the snapshot's sequence number or time is far ahead of the table's"))
 }
 
 /// `main` moves forward only: a rollback would take acknowledged rows out of the table.

@@ -112,6 +112,19 @@ impl Store {
             .map_err(Error::sqlite("read a table's pointer"))
     }
 
+    /// Every table with the location of its metadata.
+    pub(super) fn pointers(&self) -> Result<Vec<(TableIdent, String)>> {
+        let failed = Error::sqlite("list table pointers");
+        let mut statement =
+            self.connection.prepare_cached("SELECT namespace, name, metadata_location FROM tables").map_err(&failed)?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)));
+        let pointers = rows.map_err(&failed)?.map(|row| {
+            let (namespace, name, location) = row.map_err(&failed)?;
+            Ok((TableIdent::new(namespace_of(&namespace), name), location))
+        });
+        pointers.collect()
+    }
+
     /// False if it exists.
     pub(super) fn insert_table(&self, table: &TableIdent, uuid: &str, location: &str, now_ms: i64) -> Result<bool> {
         let inserted = self.connection.execute(

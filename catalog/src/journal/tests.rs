@@ -62,6 +62,30 @@ fn every_cut_keeps_the_records_before_it() {
     }
 }
 
+/// A write that failed in the middle, for example because the disk was full.
+#[test]
+fn a_torn_record_does_not_stay_before_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("commits.journal");
+    let mut journal = Journal::open(&path).unwrap();
+    journal.sealed(seal(0, 5)).unwrap();
+    let torn = encode(&Record::Seal(seal(5, 9)));
+    journal.file.write_all(&torn[..torn.len() / 2]).unwrap();
+    journal.dirty = true;
+    journal.sealed(seal(5, 8)).unwrap();
+    drop(journal);
+    assert_eq!(open_ranges(&Journal::open(&path).unwrap()), [(0, 5), (5, 8)]);
+}
+
+#[test]
+fn a_seal_behind_its_commit_is_forgotten() {
+    let mut state = SlotState::default();
+    state.apply(Record::Committed(committed(9)));
+    state.apply(Record::Seal(seal(5, 9)));
+    state.apply(Record::Seal(seal(9, 12)));
+    assert_eq!(state.seals, [seal(9, 12)]);
+}
+
 #[test]
 fn damage_before_intact_records_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -52,6 +52,21 @@ async fn statuses_and_error_names_are_those_of_the_protocol() {
     check("POST", "/v1/namespaces/lab/tables", table("mine"), 200, None);
     check("POST", "/v1/namespaces/lab/tables", table("mine"), 409, Some("AlreadyExistsException"));
     check("POST", "/v1/namespaces/lab/tables", table("../mine"), 400, Some("BadRequestException"));
+    let ours = format!("{}/default/hogflare_events", opened.catalog.warehouse_location());
+    let placed = |location: String| json!({"name": "copy", "schema": schema, "properties": {}, "location": location});
+    check("POST", "/v1/namespaces/lab/tables", placed(ours.clone()), 400, Some("BadRequestException"));
+    check("POST", "/v1/namespaces/lab/tables", placed(format!("{ours}/data")), 400, Some("BadRequestException"));
+    check(
+        "POST",
+        "/v1/namespaces/lab/tables",
+        placed("file:///elsewhere".to_owned()),
+        400,
+        Some("BadRequestException"),
+    );
+    // A name that a URL would read as the folder above stays a name.
+    check("POST", "/v1/namespaces", json!({"namespace": ["%2e%2e"]}), 200, None);
+    check("POST", "/v1/namespaces/%252e%252e/tables", table("t"), 200, None);
+    assert!(folder.path().join("warehouse/%2e%2e/t/metadata").is_dir());
     check("POST", "/v1/namespaces/none/tables", table("mine"), 404, Some("NoSuchNamespaceException"));
     check("DELETE", "/v1/namespaces/lab", json!(null), 409, Some("NamespaceNotEmptyException"));
     check("HEAD", "/v1/namespaces/lab/tables/mine", json!(null), 204, None);
@@ -100,6 +115,9 @@ async fn guests_cannot_break_our_tables() {
     let writer = opened.views.writer().watermark_property(hogflare_catalog::Slot::Main);
     let mut schema = serde_json::to_value(metadata.current_schema().as_ref()).unwrap();
     schema["fields"].as_array_mut().unwrap().retain(|field| field["name"] != "_position");
+    let mut required = serde_json::to_value(metadata.current_schema().as_ref()).unwrap();
+    let fields = required["fields"].as_array_mut().unwrap();
+    fields.iter_mut().filter(|field| field["name"] == "session_id").for_each(|field| field["required"] = json!(true));
     let commit =
         |updates: Value| ask(&opened, Access::Write, "POST", TABLE, &json!({"requirements": [], "updates": updates}));
     for updates in [
@@ -109,6 +127,8 @@ async fn guests_cannot_break_our_tables() {
         json!([{"action": "assign-uuid", "uuid": "00000000-0000-4000-8000-000000000000"}]),
         json!([{"action": "upgrade-format-version", "format-version": 3}]),
         json!([{"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": first}]),
+        json!([{"action": "set-snapshot-ref", "ref-name": "main", "type": "tag", "snapshot-id": head}]),
+        json!([{"action": "add-schema", "schema": required}, {"action": "set-current-schema", "schema-id": -1}]),
         json!([{"action": "remove-snapshot-ref", "ref-name": "main"}]),
         json!([{"action": "remove-snapshots", "snapshot-ids": [head]}]),
         json!([{"action": "add-schema", "schema": schema}, {"action": "set-current-schema", "schema-id": -1}]),
