@@ -125,14 +125,15 @@ async fn a_pending_commit_is_resolved_by_the_next_process() {
         let (mut opened, away) = open_faulty(folder.path(), 1, &[fault]);
         opened.make_ready().await;
         opened.append(9, 20_000);
-        let lake = Arc::clone(&opened.lake);
-        let committing = tokio::spawn(async move { lake.finish().await });
         // The first post meets the fault; from then on the catalog is away.
-        while opened.views.current().tail(Table::Events, Slot::Main).sealed.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        away.store(true, Ordering::SeqCst);
-        committing.await.unwrap().unwrap();
+        let sealed = async {
+            while opened.views.current().tail(Table::Events, Slot::Main).sealed.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            away.store(true, Ordering::SeqCst);
+        };
+        let (finished, ()) = tokio::join!(opened.lake.finish(), sealed);
+        finished.unwrap();
         drop(opened);
 
         let mut opened = open(folder.path(), 10);

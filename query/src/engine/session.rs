@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::config::Dialect;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -21,6 +22,23 @@ use crate::tables::CATALOG;
 /// How many of the largest users of memory an error names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
+/// Functions that make a value of any size out of a small one. Their memory is outside of the pool, and
+/// an allocation that fails ends the process, ingest included.
+const UNBOUNDED_FUNCTIONS: [&str; 12] = [
+    "repeat",
+    "lpad",
+    "rpad",
+    "space",
+    "array_repeat",
+    "list_repeat",
+    "array_resize",
+    "list_resize",
+    "range",
+    "gen_series",
+    "generate_series",
+    "array_generate_series",
+];
+
 /// A session without tables. No file format, no table factory, no store but the tables' own.
 pub(super) fn base(settings: &QuerySettings, objects: &Objects) -> Result<SessionState> {
     let mut state = SessionStateBuilder::new()
@@ -33,6 +51,9 @@ pub(super) fn base(settings: &QuerySettings, objects: &Objects) -> Result<Sessio
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .build();
     datafusion_functions_json::register_all(&mut state)?;
+    for name in UNBOUNDED_FUNCTIONS {
+        state.deregister_udf(name)?;
+    }
     Ok(state)
 }
 

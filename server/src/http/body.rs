@@ -13,6 +13,9 @@ use http_body_util::BodyExt;
 const FIRST_CHARGE_BYTES: usize = 4 * 1024;
 /// How much of a refused body is still read, and for how long.
 const DRAIN_BYTES_MAX: usize = 64 << 20;
+/// How long a body may take, and how long it may say nothing.
+const BODY_LIMIT: Duration = Duration::from_secs(60);
+const FRAME_LIMIT: Duration = Duration::from_secs(15);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(super) enum ReadError {
         limit_bytes: usize,
     },
     Overloaded(Overloaded),
-    /// The client went away or broke the framing.
+    /// The client went away, broke the framing or was too slow.
     Broken,
 }
 
@@ -67,17 +70,23 @@ async fn read_within(
     if stated.is_some_and(|stated| stated > limit_bytes) {
         return Err(ReadError::TooLarge { limit_bytes });
     }
-    let mut permit = ingest.reserve(stated.unwrap_or(FIRST_CHARGE_BYTES))?;
+    // Charged as it arrives, not as announced: an announcement costs the sender nothing.
+    let mut permit = ingest.reserve(FIRST_CHARGE_BYTES)?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let deadline = tokio::time::Instant::now() + BODY_LIMIT;
+    loop {
+        let patience = deadline.min(tokio::time::Instant::now() + FRAME_LIMIT);
+        let frame = tokio::time::timeout_at(patience, body.frame()).await.map_err(|_| ReadError::Broken)?;
+        let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
         if first.is_empty() {
+            permit.grow_to(data.len())?;
             first = data;
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(stated.unwrap_or(first.len() + data.len()));
+            rest.reserve(first.len() + data.len());
             rest.extend_from_slice(&first);
         }
         if rest.len() + data.len() > limit_bytes {
