@@ -89,6 +89,9 @@ impl LakeSettings {
 
 /// What the committer needs of the log.
 pub trait PositionLog: std::fmt::Debug + Send + Sync {
+    /// Position of the last row that the log gave; 0 for none.
+    fn durable_position(&self, slot: Slot, table: Table) -> u64;
+
     /// The rows up to `position` are in their table: the log need not keep them.
     fn release_through(&self, slot: Slot, table: Table, position: u64);
 }
@@ -179,6 +182,13 @@ impl Lake {
         if let Some(log) = self.log.get() {
             log.release_through(slot, table, position);
         }
+    }
+
+    /// Position of the last row that this folder knows of; none while the log is not connected.
+    pub(crate) fn last_known(&self, slot: Slot, table: Table) -> Option<u64> {
+        let logged = self.log.get()?.durable_position(slot, table);
+        let committed = self.journal.lock().state(slot, table).committed.as_ref().map_or(0, |record| record.through);
+        Some(logged.max(committed))
     }
 
     pub fn settings(&self) -> &LakeSettings {

@@ -14,6 +14,7 @@ use crate::head::TableHead;
 use crate::lake::{Lake, slots_and_tables};
 use crate::tables::{BINDING_PROPERTY, Binding, Slot, Table, iceberg_schema, partition_spec};
 use crate::telemetry;
+use crate::watermark::read_watermark;
 
 const TICK_MAX: Duration = Duration::from_millis(250);
 /// At full load the tail grows by megabytes in this time.
@@ -96,6 +97,7 @@ impl Lake {
         let ready = async {
             let ident = self.settings.ident(table);
             let head = self.load_or_create(&ident, table).await?;
+            self.check_ours(&head)?;
             self.views.publish_head(head)?;
             for slot in Slot::ALL {
                 self.resolve_pending(slot, table).await?;
@@ -120,9 +122,41 @@ impl Lake {
         self.catalog.ensure_namespace(ident.namespace()).await.map_err(retry)?;
         let loaded = match self.catalog.load(ident).await.map_err(retry)? {
             Some(loaded) => loaded,
-            None => self.catalog.create(ident, creation(ident, table)?).await.map_err(retry)?,
+            None => {
+                self.check_never_committed(ident, table)?;
+                self.catalog.create(ident, creation(ident, table)?).await.map_err(retry)?
+            }
         };
         Ok(Arc::new(TableHead::new(table, loaded.metadata, loaded.metadata_location)?))
+    }
+
+    /// A table that held rows of ours does not start anew.
+    fn check_never_committed(&self, ident: &TableIdent, table: Table) -> Result<(), CommitError> {
+        let journal = self.journal.lock();
+        if Slot::ALL.iter().all(|slot| journal.state(*slot, table).committed.is_none()) {
+            return Ok(());
+        }
+        Err(CommitError::Halt(format!(
+            "the table {ident} is gone, but rows were committed to it; if --namespace or --table-prefix was changed, \
+             change it back"
+        )))
+    }
+
+    /// A table that holds more rows of this writer than its folder knows of would swallow new ones: they
+    /// get positions that count as committed.
+    fn check_ours(&self, head: &TableHead) -> Result<(), CommitError> {
+        for slot in Slot::ALL {
+            let shown = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;
+            let (Some(shown), Some(known)) = (shown, self.last_known(slot, head.table)) else { continue };
+            if shown.position > known {
+                return Err(CommitError::Halt(format!(
+                    "the table holds rows of this writer up to {}, but the log and commits.journal know of {known} \
+                     only: a file of the data folder was lost. New rows stay in the log; restore the folder from a copy",
+                    shown.position
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn commit_is_due(&self, slot: Slot, table: Table) -> bool {

@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use hogflare_catalog::{LakeSettings, Table};
+use hogflare_catalog::{LakeSettings, PositionLog, Slot, Table};
 
 use crate::harness::{open, open_with};
 
@@ -85,4 +86,64 @@ async fn replaced_metadata_is_deleted_and_what_is_reachable_stays() {
         assert!(opened.cache.objects().read(location).await.is_ok(), "{location} is reachable and gone");
     }
     assert_eq!(opened.rows().await, (30, 0));
+}
+
+/// Opens the folder and waits for what its committer says about the table of events.
+async fn refusal(opened: &crate::harness::Opened) -> String {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let told = async {
+        let reason = loop {
+            match opened.lake.trouble(Table::Events) {
+                Some(reason) => break reason,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        stop.send(true).unwrap();
+        reason
+    };
+    let ((), reason) = tokio::join!(Arc::clone(&opened.lake).run_committer(Table::Events, stopped), told);
+    assert!(opened.views.current().table(Table::Events).is_err(), "queries say why instead of showing less");
+    reason
+}
+
+#[tokio::test]
+async fn a_table_that_held_our_rows_does_not_start_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path(), 1);
+    opened.make_ready().await;
+    opened.append(5, 20_000);
+    opened.lake.finish().await.unwrap();
+    drop(opened);
+    let settings = LakeSettings { table_prefix: "other_".to_owned(), ..LakeSettings::default() };
+    let opened = open_with(folder.path(), 6, settings, |catalog| catalog);
+    assert!(refusal(&opened).await.contains("--table-prefix"));
+    drop(opened);
+    let opened = open(folder.path(), 6);
+    opened.make_ready().await;
+    assert_eq!(opened.rows().await, (5, 0));
+}
+
+#[derive(Debug)]
+struct ShortLog;
+
+impl PositionLog for ShortLog {
+    fn durable_position(&self, _: Slot, _: Table) -> u64 {
+        3
+    }
+
+    fn release_through(&self, _: Slot, _: Table, _: u64) {}
+}
+
+#[tokio::test]
+async fn a_table_ahead_of_a_lost_log_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path(), 1);
+    opened.make_ready().await;
+    opened.append(5, 20_000);
+    opened.lake.finish().await.unwrap();
+    drop(opened);
+    std::fs::remove_file(folder.path().join("commits.journal")).unwrap();
+    let opened = open(folder.path(), 4);
+    opened.lake.connect_log(Arc::new(ShortLog));
+    assert!(refusal(&opened).await.contains("up to 5"));
 }

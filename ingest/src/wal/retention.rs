@@ -50,6 +50,10 @@ impl LogPositions {
 }
 
 impl PositionLog for LogPositions {
+    fn durable_position(&self, slot: Slot, table: Table) -> u64 {
+        LogPositions::durable_position(self, slot, table)
+    }
+
     fn release_through(&self, slot: Slot, table: Table, position: u64) {
         LogPositions::release_through(self, slot, table, position);
     }
