@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use hogflare_catalog::table_catalog::{CatalogError, CommitReply, LoadedTable, TableCatalog};
-use hogflare_catalog::{LakeSettings, Slot, Table};
+use hogflare_catalog::{LakeSettings, Table};
 use iceberg::{NamespaceIdent, TableIdent};
 use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ struct Faulty {
     inner: Arc<dyn TableCatalog>,
     faults: Mutex<VecDeque<Fault>>,
     away: Arc<AtomicBool>,
+    /// Goes away once the faults are used up.
+    away_after_faults: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -56,6 +58,9 @@ impl TableCatalog for Faulty {
             return CommitReply::Unknown("away".to_owned());
         }
         let fault = self.faults.lock().pop_front();
+        if fault.is_some() && self.away_after_faults.load(Ordering::SeqCst) {
+            self.away.store(true, Ordering::SeqCst);
+        }
         let before = self.inner.load(table).await.unwrap().unwrap();
         let again: CommitTableRequest = serde_json::from_value(serde_json::to_value(&request).unwrap()).unwrap();
         match fault {
@@ -78,13 +83,14 @@ impl TableCatalog for Faulty {
     }
 }
 
-fn open_faulty(path: &std::path::Path, next: u64, faults: &[Fault]) -> (Opened, Arc<AtomicBool>) {
-    let away = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&away);
+fn open_faulty(path: &std::path::Path, next: u64, faults: &[Fault]) -> (Opened, Arc<AtomicBool>, Arc<AtomicBool>) {
+    let (away, away_after_faults) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let switches = (Arc::clone(&away), Arc::clone(&away_after_faults));
     let faults = Mutex::new(faults.iter().copied().collect());
-    let opened =
-        open_with(path, next, LakeSettings::default(), |inner| Arc::new(Faulty { inner, faults, away: switch }));
-    (opened, away)
+    let opened = open_with(path, next, LakeSettings::default(), |inner| {
+        Arc::new(Faulty { inner, faults, away: switches.0, away_after_faults: switches.1 })
+    });
+    (opened, away, away_after_faults)
 }
 
 fn snapshots(opened: &Opened) -> usize {
@@ -104,7 +110,7 @@ async fn an_unclear_answer_neither_loses_nor_doubles() {
         vec![RateLimited, Replayed, NeverArrived],
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let (mut opened, _) = open_faulty(folder.path(), 1, &faults);
+        let (mut opened, ..) = open_faulty(folder.path(), 1, &faults);
         opened.make_ready().await;
         opened.append(7, 20_000);
         opened.lake.finish().await.unwrap();
@@ -122,18 +128,11 @@ async fn a_pending_commit_is_resolved_by_the_next_process() {
     for applied in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let fault = if applied { Fault::AnswerLost } else { Fault::NeverArrived };
-        let (mut opened, away) = open_faulty(folder.path(), 1, &[fault]);
+        let (mut opened, _, away_after_faults) = open_faulty(folder.path(), 1, &[fault]);
         opened.make_ready().await;
         opened.append(9, 20_000);
-        // The first post meets the fault; from then on the catalog is away.
-        let sealed = async {
-            while opened.views.current().tail(Table::Events, Slot::Main).sealed.is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-            away.store(true, Ordering::SeqCst);
-        };
-        let (finished, ()) = tokio::join!(opened.lake.finish(), sealed);
-        finished.unwrap();
+        away_after_faults.store(true, Ordering::SeqCst);
+        opened.lake.finish().await.unwrap();
         drop(opened);
 
         let mut opened = open(folder.path(), 10);
@@ -148,7 +147,7 @@ async fn a_pending_commit_is_resolved_by_the_next_process() {
 #[tokio::test]
 async fn a_catalog_that_is_away_holds_nothing_but_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut opened, away) = open_faulty(folder.path(), 1, &[]);
+    let (mut opened, away, _) = open_faulty(folder.path(), 1, &[]);
     opened.make_ready().await;
     away.store(true, Ordering::SeqCst);
     for _ in 0..5 {
