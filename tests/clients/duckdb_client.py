@@ -4,35 +4,18 @@ A request is {"uri", "token", "statements": […]}: a new connection attaches th
 statements; the answer is a list with {"columns": […], "rows": [[…]]} of each.
 """
 
-import base64
-import datetime
-import decimal
 import json
-import math
 import os
 import signal
 import sys
-import uuid
 
 import duckdb
+
+from plain import plain
 
 SECONDS_MAX = 300
 SITE = os.path.dirname(os.path.dirname(duckdb.__file__))
 NO_DOWNLOADS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-
-
-def plain(value):
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(datetime.timezone.utc)
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, (datetime.date, decimal.Decimal, uuid.UUID)):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def quoted(text):

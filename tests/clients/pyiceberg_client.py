@@ -8,14 +8,10 @@ Requests carry `uri`, `token`, `table` (in the namespace `default`) and `op`:
 A filter is null, {"eq": [column, value]}, {"null": column} or {"range": [column, from, to]}.
 """
 
-import base64
 import datetime
-import decimal
 import json
-import math
 import signal
 import sys
-import uuid
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,21 +19,9 @@ from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import AlwaysTrue, And, EqualTo, GreaterThanOrEqual, IsNull, LessThan
 
+from plain import plain
+
 SECONDS_MAX = 300  # for one request; then the process ends and the test fails
-
-
-def plain(value):
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(datetime.timezone.utc)
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, (datetime.date, decimal.Decimal, uuid.UUID)):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def expression(wanted):

@@ -88,6 +88,14 @@ async fn replaced_metadata_is_deleted_and_what_is_reachable_stays() {
     assert_eq!(opened.rows().await, (30, 0));
 }
 
+/// A folder whose process committed five rows and ended.
+async fn commit_five(folder: &std::path::Path) {
+    let mut opened = open(folder, 1);
+    opened.make_ready().await;
+    opened.append(5, 20_000);
+    opened.lake.finish().await.unwrap();
+}
+
 /// Opens the folder and waits for what its committer says about the table of events.
 async fn refusal(opened: &crate::harness::Opened) -> String {
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -109,11 +117,7 @@ async fn refusal(opened: &crate::harness::Opened) -> String {
 #[tokio::test]
 async fn a_table_that_held_our_rows_does_not_start_anew() {
     let folder = tempfile::tempdir().unwrap();
-    let mut opened = open(folder.path(), 1);
-    opened.make_ready().await;
-    opened.append(5, 20_000);
-    opened.lake.finish().await.unwrap();
-    drop(opened);
+    commit_five(folder.path()).await;
     let settings = LakeSettings { table_prefix: "other_".to_owned(), ..LakeSettings::default() };
     let opened = open_with(folder.path(), 6, settings, |catalog| catalog);
     assert!(refusal(&opened).await.contains("--table-prefix"));
@@ -137,11 +141,7 @@ impl PositionLog for ShortLog {
 #[tokio::test]
 async fn a_table_ahead_of_a_lost_log_is_not_written_to() {
     let folder = tempfile::tempdir().unwrap();
-    let mut opened = open(folder.path(), 1);
-    opened.make_ready().await;
-    opened.append(5, 20_000);
-    opened.lake.finish().await.unwrap();
-    drop(opened);
+    commit_five(folder.path()).await;
     std::fs::remove_file(folder.path().join("commits.journal")).unwrap();
     let opened = open(folder.path(), 4);
     opened.lake.connect_log(Arc::new(ShortLog));
