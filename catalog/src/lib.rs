@@ -1,4 +1,13 @@
 //! The tables, and the only way rows enter them.
+//!
+//! ```text
+//! frame (log) → view + tail → seal → commit → snapshot, manifest, stats → table_catalog → view
+//! ```
+//! Reading order: [`tables`] declares the columns; [`frame`] is how rows stand in the log; [`view`] is what
+//! a query sees, the [`tail`] above the watermark included; `seal` turns open rows into local Parquet;
+//! `commit` moves sealed ranges into a table, with `decide` as the one rule about unclear answers and
+//! [`journal`] as its memory; [`embedded`] is the catalog behind the trait [`table_catalog`]. [`Lake`] holds
+//! them together, and `run` is the loops that the server starts.
 
 pub mod cache;
 mod cleanup;
