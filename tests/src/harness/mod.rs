@@ -38,9 +38,11 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The folder of the workspace.
+/// The folder of the workspace, as the cargo that runs us says it: the one that compiled us may have
+/// worked in another checkout with the same target folder.
 pub(crate) fn workspace() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace").to_owned()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).parent().expect("the package is in the workspace").to_owned()
 }
 
 /// The text of a file of the workspace.
