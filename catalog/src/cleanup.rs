@@ -2,26 +2,26 @@
 //! seconds leaves gigabytes of manifests a day.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::path::Path as ObjectPath;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::head::TableHead;
 use crate::lake::Lake;
-use crate::objects::local_path;
+use crate::names;
+use crate::objects::ListedObject;
 use crate::run::stopped;
 use crate::tables::Table;
 
-const SWEEP_EVERY_MAX: Duration = Duration::from_secs(600);
 const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
 
 impl Lake {
     /// Sweeps the metadata folders of our tables from time to time until told to stop.
     pub async fn run_cleanup(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let every = (self.settings().metadata_grace / 6).clamp(SWEEP_EVERY_MIN, SWEEP_EVERY_MAX);
+        let every = (self.settings().metadata_grace / 6).max(SWEEP_EVERY_MIN);
         while !stopped(&mut stop, every).await {
             for table in Table::ALL {
                 match self.sweep_metadata(table).await {
@@ -40,29 +40,37 @@ impl Lake {
     /// commits under way and queries that hold an older view. Says how many.
     pub async fn sweep_metadata(&self, table: Table) -> Result<usize> {
         // Files first, then what is reachable: a file that appears in between is not in the list.
-        let objects = self.cache.objects().clone();
+        let objects = self.cache.objects();
         let Some(head) = self.views.current().head(table).cloned() else { return Ok(0) };
         let folder = format!("{}/metadata", head.metadata.location().trim_end_matches('/'));
-        let files = objects.list(&folder)?;
+        let files = objects.list(&folder).await?;
         // The catalog, not the view: what it states now must stay, whatever was shown.
         let loaded = self.catalog.load(&self.settings().ident(table)).await;
         let Some(loaded) = loaded.map_err(|error| Error::Refused(error.to_string()))? else { return Ok(0) };
         let head = TableHead::new(table, loaded.metadata, loaded.metadata_location)?;
         let reachable = self.reachable_metadata(&head).await?;
-        let grace = self.settings().metadata_grace.as_secs();
+        let (now_ms, grace) = (self.clock.now_ms(), self.settings().metadata_grace);
+        let is_old = |file: &ListedObject| i128::from(now_ms - file.modified_ms) >= grace.as_millis() as i128;
         let mut deleted = 0;
-        for (location, age) in files {
-            if age >= grace && !reachable.contains(&local_path(&location)?) {
-                objects.delete(&location)?;
+        for file in files.iter().filter(|file| is_old(file) && self.may_delete(&file.location)) {
+            if !reachable.contains(&file.path) {
+                objects.delete(&file.location).await?;
                 deleted += 1;
             }
         }
         Ok(deleted)
     }
 
+    /// In a catalog of its own every file of the table's folder is known; in another's, only those that
+    /// this folder wrote.
+    fn may_delete(&self, location: &str) -> bool {
+        !self.settings().shares_catalog
+            || names::incarnation_of_metadata(location).is_some_and(|name| self.incarnations.contains(name))
+    }
+
     /// The present metadata, those of its log, and the lists and manifests of every retained snapshot.
     /// As paths: guests spell locations in more than one way.
-    async fn reachable_metadata(&self, head: &TableHead) -> Result<HashSet<PathBuf>> {
+    async fn reachable_metadata(&self, head: &TableHead) -> Result<HashSet<ObjectPath>> {
         let metadata = &head.metadata;
         let mut reachable = vec![head.metadata_location.clone()];
         reachable.extend(metadata.metadata_log().iter().map(|entry| entry.metadata_file.clone()));
@@ -74,6 +82,7 @@ impl Lake {
         let statistics = metadata.statistics_iter().map(|file| file.statistics_path.clone());
         reachable.extend(statistics);
         reachable.extend(metadata.partition_statistics_iter().map(|file| file.statistics_path.clone()));
-        reachable.iter().map(|location| local_path(location)).collect()
+        let objects = self.cache.objects();
+        reachable.iter().map(|location| objects.path(location)).collect()
     }
 }

@@ -7,33 +7,29 @@
 //! After anything that is not a verified answer the table itself is asked, and [`decide`] says whether
 //! the commit is in it. A commit is posted again only when the table shows that it is not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use iceberg::TableIdent;
-use iceberg::spec::{DataFile, Transform, deserialize_data_file_from_json, serialize_data_file_to_json};
 use rand::Rng;
 
-use crate::decide::{Decision, decide, rolled_back};
-use crate::error::{Error, Result};
+use crate::claim::Owner;
+use crate::decide::{Decision, decide};
+use crate::error::Error;
 use crate::head::TableHead;
 use crate::journal::{CommittedRecord, PendingCommit};
 use crate::lake::Lake;
 use crate::manifest::FORMAT_VERSION;
-use crate::names;
-use crate::reencode::reencode;
-use crate::snapshot::Append;
-use crate::stats::{Placement, data_file};
-use crate::table_catalog::{CommitReply, LoadedTable};
+use crate::prepare::from_json;
+use crate::snapshot::{Change, Mark, NewFiles};
+use crate::table_catalog::{CatalogError, CommitReply, LoadedTable};
 use crate::tables::{Slot, Table};
-use crate::tail::{SealedFile, SealedRange};
 use crate::telemetry;
-use crate::watermark::read_watermark;
+use crate::watermark::{Watermark, read_claim, read_watermark};
 
-/// A commit takes at most this many files, so that one post stays short.
-const FILES_PER_COMMIT: usize = 64;
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -50,7 +46,29 @@ pub(crate) enum CommitError {
 
 impl From<Error> for CommitError {
     fn from(error: Error) -> CommitError {
-        CommitError::Retry(crate::table_catalog::CatalogError::from(error).message)
+        CommitError::Retry(CatalogError::from(error).message)
+    }
+}
+
+impl From<CatalogError> for CommitError {
+    fn from(error: CatalogError) -> CommitError {
+        CommitError::Retry(error.to_string())
+    }
+}
+
+/// Waits that grow, with jitter, so that those who lost a race do not meet again.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Backoff {
+        Backoff(BACKOFF_FIRST)
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        let jitter = rand::rng().random_range(0.5..1.0);
+        tokio::time::sleep(self.0.mul_f64(jitter)).await;
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
     }
 }
 
@@ -67,9 +85,7 @@ impl Lake {
                 return Ok(());
             }
             let head = self.shown_head(table)?;
-            let lake = Arc::clone(self);
-            let prepared = tokio::task::spawn_blocking(move || lake.prepare(&head, &ranges)).await;
-            let pending = prepared.map_err(|error| CommitError::Retry(error.to_string()))??;
+            let pending = self.prepare(&head, &ranges).await?;
             self.post(pending, false).await?;
         }
     }
@@ -88,192 +104,55 @@ impl Lake {
         }
     }
 
-    /// The oldest sealed ranges, as many as fit one commit.
-    fn next_ranges(&self, slot: Slot, table: Table) -> Vec<Arc<SealedRange>> {
-        let view = self.views.current();
-        let mut files = 0;
-        let ranges = view.tail(table, slot).sealed.iter().take_while(|range| {
-            let first = files == 0;
-            files += range.record.files.len();
-            first || files <= FILES_PER_COMMIT
-        });
-        ranges.cloned().collect()
-    }
-
     fn shown_head(&self, table: Table) -> Result<Arc<TableHead>, CommitError> {
         let head = self.views.current().head(table).cloned();
         head.ok_or_else(|| CommitError::Retry("the table's metadata is not loaded".into()))
-    }
-
-    /// Makes the files of the ranges data files of the table and announces the commit in the journal.
-    fn prepare(&self, head: &TableHead, ranges: &[Arc<SealedRange>]) -> Result<PendingCommit, CommitError> {
-        let (first, last) = (&ranges[0].record, &ranges[ranges.len() - 1].record);
-        let (slot, table) = (first.slot, first.table);
-        let previous = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;
-        let committed = self.journal.lock().state(slot, table).committed.clone();
-        if let Some(mark) = previous.filter(|mark| mark.epoch > self.epoch) {
-            return Err(CommitError::Halt(format!(
-                "fenced: a copy of this data folder took over (epoch {}, ours is {}); stop one of the two",
-                mark.epoch, self.epoch
-            )));
-        }
-        self.check_history(head, committed.as_ref(), previous.map_or(0, |mark| mark.position), first.after)?;
-        let spec_id = day_partition_spec(head)?;
-        let mut files = Vec::new();
-        for (ordinal, (range, file)) in
-            ranges.iter().flat_map(|range| range.record.files.iter().map(move |file| (range, file))).enumerate()
-        {
-            let partition = partition_path(head, spec_id, file.day)?;
-            let span = (first.after, last.through);
-            let location = names::data_file(
-                head.metadata.location(),
-                &partition,
-                &self.writer,
-                (slot, &self.incarnation),
-                span,
-                ordinal,
-            );
-            let placement = Placement { location, partition_spec_id: spec_id, day: file.day };
-            let placed = self.place(head, range, file, &placement)?;
-            files.push(to_json(&placed, head, spec_id)?);
-        }
-        let pending = PendingCommit {
-            slot,
-            table,
-            table_uuid: head.metadata.uuid(),
-            incarnation: self.incarnation.clone(),
-            snapshot_id: rand::rng().random_range(1..=i64::MAX),
-            after: first.after,
-            through: last.through,
-            previous,
-            files,
-            partition_spec_id: spec_id,
-            received_min_us: ranges.iter().map(|range| range.record.received_us).min().unwrap_or_default(),
-        };
-        let stalls = &self.settings.stalls;
-        stalls.around("pending", stalls.pending, || self.announce(&pending, committed.as_ref()))?;
-        Ok(pending)
-    }
-
-    /// Writes the pending record, unless another commit of the same rows came first: a task that was given
-    /// up at shutdown may still run.
-    fn announce(&self, pending: &PendingCommit, committed: Option<&CommittedRecord>) -> Result<(), CommitError> {
-        let mut journal = self.journal.lock();
-        let state = journal.state(pending.slot, pending.table);
-        if state.pending.is_some() || state.committed.as_ref() != committed {
-            return Err(CommitError::Retry("another commit of the table came first".into()));
-        }
-        Ok(journal.pending(pending.clone())?)
-    }
-
-    /// The range to commit must begin where the table ends, and the table must still be ours.
-    fn check_history(
-        &self,
-        head: &TableHead,
-        committed: Option<&CommittedRecord>,
-        position: u64,
-        after: u64,
-    ) -> Result<(), CommitError> {
-        if let Some(committed) = committed {
-            if committed.table_uuid != head.metadata.uuid() {
-                let (now, before) = (head.metadata.uuid(), committed.table_uuid);
-                return Err(CommitError::Halt(format!(
-                    "the table was replaced: its uuid is {now}, our rows went to {before}"
-                )));
-            }
-            if rolled_back(head, committed) {
-                return Err(CommitError::Halt(format!(
-                    "the table was rolled back behind snapshot {}, which holds acknowledged rows",
-                    committed.snapshot_id
-                )));
-            }
-        }
-        if position != after {
-            return Err(CommitError::Halt(format!(
-                "the table's watermark is {position}, but the next row to commit is {}",
-                after + 1
-            )));
-        }
-        Ok(())
-    }
-
-    fn place(
-        &self,
-        head: &TableHead,
-        range: &SealedRange,
-        sealed: &SealedFile,
-        placement: &Placement,
-    ) -> Result<DataFile> {
-        let file = &range.path(sealed);
-        let bytes = Bytes::from(std::fs::read(file).map_err(Error::io("read", file))?);
-        if crc32c::crc32c(&bytes) != sealed.crc32c {
-            let file = file.display();
-            return Err(Error::Corrupt(format!("{file} is damaged; a restart makes it again from the log")));
-        }
-        let objects = self.cache.objects();
-        let table = range.record.table;
-        let bytes = if range.record.columns == head.binding.to_property(table) {
-            objects.place(file, &placement.location)?;
-            bytes
-        } else {
-            let bytes = reencode(table, &head.binding, bytes)?;
-            objects.put_new(&placement.location, &bytes)?;
-            bytes
-        };
-        data_file(table, head.metadata.current_schema(), placement, &bytes)
     }
 
     /// Posts a pending commit until the table shows that it is in it. `resumed`: an earlier try may
     /// have been posted, so the table is asked first.
     async fn post(self: &Arc<Self>, pending: PendingCommit, resumed: bool) -> Result<(), CommitError> {
         let started = Instant::now();
-        let ident = self.settings.ident(pending.table);
-        let mut backoff = BACKOFF_FIRST;
-        let mut head =
-            if resumed { self.reload(&ident, pending.table).await? } else { self.shown_head(pending.table)? };
+        let (ident, table) = (self.settings.ident(pending.table), pending.table);
+        let mut backoff = Backoff::new();
+        let mut head = if resumed { self.ask(&ident, table).await? } else { self.shown_head(table)? };
         for attempt in 0_u64.. {
             if resumed || attempt > 0 {
                 match self.decide(&head, &pending) {
                     Decision::Committed => return self.conclude(&head, &pending, started),
-                    Decision::NotCommitted => {}
-                    Decision::Fenced { epoch } => {
-                        return Err(CommitError::Halt(format!(
-                            "fenced: a copy of this data folder took over (epoch {epoch}, ours is {}); stop one of \
-                             the two. Nothing acknowledged here is lost: it is in this folder's log",
-                            self.epoch
-                        )));
-                    }
+                    Decision::NotCommitted => self.views.publish_head(Arc::clone(&head))?,
+                    Decision::Fenced { .. } => return Err(self.fenced(&head)),
                     Decision::Inconsistent(what) => return Err(CommitError::Halt(what)),
                 }
             }
-            let reply = self.post_once(&ident, &head, &pending).await?;
-            match reply {
+            self.governor.take(table).await;
+            let posted = Instant::now();
+            match self.post_once(&ident, &head, &pending).await? {
                 CommitReply::Applied(loaded) => {
-                    let answered = Arc::new(TableHead::new(pending.table, loaded.metadata, loaded.metadata_location)?);
+                    let answered = Arc::new(TableHead::new(table, loaded.metadata, loaded.metadata_location)?);
                     if self.decide(&answered, &pending) == Decision::Committed {
-                        telemetry::commit(pending.table, "committed");
+                        telemetry::commit(table, "committed");
+                        self.governor.note_latency(table, posted.elapsed());
                         return self.conclude(&answered, &pending, started);
                     }
-                    telemetry::commit(pending.table, "unknown");
+                    telemetry::commit(table, "unknown");
                 }
-                CommitReply::Conflict(_) => telemetry::commit(pending.table, "conflict"),
+                CommitReply::Conflict(_) => telemetry::commit(table, "conflict"),
                 CommitReply::Unknown(reason) => {
-                    telemetry::commit(pending.table, "unknown");
-                    self.set_trouble(pending.table, Some(format!("the catalog did not answer a commit: {reason}")));
+                    telemetry::commit(table, "unknown");
+                    self.set_trouble(table, Some(format!("the catalog did not answer a commit: {reason}")));
                 }
                 CommitReply::RateLimited(wait) => {
-                    telemetry::commit(pending.table, "rate_limited");
-                    tokio::time::sleep(wait).await;
+                    telemetry::commit(table, "rate_limited");
+                    self.governor.close(table, wait);
                 }
                 CommitReply::Rejected(reason) => {
-                    telemetry::commit(pending.table, "rejected");
-                    return Err(CommitError::Retry(format!("the catalog refuses the commit: {reason}")));
+                    telemetry::commit(table, "rejected");
+                    return Err(CommitError::Halt(format!("the catalog refuses the commit: {reason}")));
                 }
             }
-            let jitter = rand::rng().random_range(0.5..1.0);
-            tokio::time::sleep(backoff.mul_f64(jitter)).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-            head = self.reload(&ident, pending.table).await?;
+            backoff.wait().await;
+            head = self.ask(&ident, table).await?;
         }
         unreachable!("the loop ends by returning")
     }
@@ -290,21 +169,17 @@ impl Lake {
         pending: &PendingCommit,
     ) -> Result<CommitReply, CommitError> {
         let files = from_json(&pending.files, head, pending.partition_spec_id)?;
-        let append = Append {
+        let change = Change {
             ident,
-            writer: &self.writer,
-            epoch: self.epoch,
+            snapshot_id: pending.snapshot_id,
             incarnation: &self.incarnation,
-            pending,
-            files: &files,
+            marks: self.marks(head, pending)?,
+            notes: self.notes(pending),
         };
+        let new = NewFiles { files: &files, partition_spec_id: pending.partition_spec_id };
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let proposal = append.propose(head, &self.cache, attempt, self.clock.now_ms()).await?;
-        let objects = self.cache.objects().clone();
-        let written = tokio::task::spawn_blocking(move || {
-            proposal.objects.iter().try_for_each(|(location, bytes)| objects.put_new(location, bytes))
-        });
-        written.await.map_err(|error| CommitError::Retry(error.to_string()))??;
+        let proposal = change.propose(head, &self.cache, new, (attempt, self.clock.now_ms())).await?;
+        self.write_objects(proposal.objects).await?;
         let stalls = &self.settings.stalls;
         if stalls.post.is_zero() {
             return Ok(self.catalog.commit(ident, proposal.request).await);
@@ -314,6 +189,38 @@ impl Lake {
         let reply = self.catalog.commit(ident, proposal.request).await;
         tokio::time::sleep(stalls.post / 2).await;
         Ok(reply)
+    }
+
+    /// The watermark that the commit moves, and what else the table says of this writer.
+    fn marks(&self, head: &TableHead, pending: &PendingCommit) -> Result<Vec<Mark>, CommitError> {
+        let moved = Watermark { epoch: self.epoch, position: pending.through, snapshot_id: pending.snapshot_id };
+        let mut marks = vec![Mark { name: self.writer.watermark_property(pending.slot), value: moved.to_string() }];
+        for slot in Slot::ALL.into_iter().filter(|slot| *slot != pending.slot) {
+            let shown = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;
+            let name = self.writer.watermark_property(slot);
+            marks.extend(shown.map(|watermark| Mark { name, value: watermark.to_string() }));
+        }
+        let claim = read_claim(&head.metadata, &self.writer).map(str::to_owned);
+        marks.extend(claim.map(|value| Mark { name: self.writer.claim_property(), value }));
+        Ok(marks)
+    }
+
+    fn notes(&self, pending: &PendingCommit) -> HashMap<String, String> {
+        HashMap::from([
+            ("hogflare.writer".to_owned(), self.writer.slot_id(pending.slot)),
+            ("hogflare.epoch".to_owned(), self.epoch.to_string()),
+            ("hogflare.after".to_owned(), pending.after.to_string()),
+            ("hogflare.through".to_owned(), pending.through.to_string()),
+            ("hogflare.received-min-ms".to_owned(), (pending.received_min_us / 1_000).to_string()),
+        ])
+    }
+
+    /// Writes the metadata files of a commit, all at once.
+    pub(crate) async fn write_objects(&self, objects: Vec<(String, Bytes)>) -> Result<(), CommitError> {
+        let store = self.cache.objects();
+        let writes = objects.into_iter().map(|(location, bytes)| async move { store.put_new(&location, bytes).await });
+        futures::future::try_join_all(writes).await?;
+        Ok(())
     }
 
     /// Shows the commit, notes it and lets the log forget its rows.
@@ -349,59 +256,19 @@ impl Lake {
         Ok(())
     }
 
-    /// Asks the catalog for the table and shows what it says.
-    pub(crate) async fn reload(&self, ident: &TableIdent, table: Table) -> Result<Arc<TableHead>, CommitError> {
-        let loaded = self.catalog.load(ident).await.map_err(|error| CommitError::Retry(error.to_string()))?;
+    /// Asks the catalog for the table. What it says is shown only once it is known to be ours: the
+    /// watermark of a copy of this folder would hide acknowledged rows.
+    pub(crate) async fn ask(&self, ident: &TableIdent, table: Table) -> Result<Arc<TableHead>, CommitError> {
+        let loaded = self.catalog.load(ident).await?;
         let LoadedTable { metadata, metadata_location } =
             loaded.ok_or_else(|| CommitError::Halt(format!("the table {ident} is gone")))?;
         if metadata.format_version() != FORMAT_VERSION {
             return Err(CommitError::Halt(format!("{ident} has format {}, not v2", metadata.format_version())));
         }
         let head = Arc::new(TableHead::new(table, metadata, metadata_location)?);
-        self.views.publish_head(Arc::clone(&head))?;
+        if self.owner(&head) == Owner::Copy {
+            return Err(self.fenced(&head));
+        }
         Ok(head)
     }
-}
-
-/// The spec `day(<partition column>)`: the default one unless somebody changed that.
-pub(crate) fn day_partition_spec(head: &TableHead) -> Result<i32, CommitError> {
-    let source = head.table.column_index(head.table.partition_column()).and_then(|index| head.binding.id(index));
-    let by_day = |spec: &iceberg::spec::PartitionSpec| match spec.fields() {
-        [field] => field.transform == Transform::Day && Some(field.source_id) == source,
-        _ => false,
-    };
-    let default = head.metadata.default_partition_spec();
-    if by_day(default) {
-        return Ok(default.spec_id());
-    }
-    let other = head.metadata.partition_specs_iter().find(|spec| by_day(spec));
-    other.map(|spec| spec.spec_id()).ok_or_else(|| {
-        CommitError::Halt(format!("the table has no partition spec day({})", head.table.partition_column()))
-    })
-}
-
-/// `<field>=YYYY-MM-DD`.
-fn partition_path(head: &TableHead, spec_id: i32, day: i32) -> Result<String> {
-    let spec = head.metadata.partition_spec_by_id(spec_id).ok_or_else(|| Error::Schema("no such spec".into()))?;
-    let date = chrono::DateTime::from_timestamp(i64::from(day) * 86_400, 0).map(|at| at.date_naive());
-    let date = date.map_or_else(|| format!("day{day}"), |date| date.to_string());
-    Ok(format!("{}={date}", spec.fields()[0].name))
-}
-
-fn to_json(file: &DataFile, head: &TableHead, spec_id: i32) -> Result<String> {
-    let partition_type = partition_type(head, spec_id)?;
-    serialize_data_file_to_json(file.clone(), &partition_type, FORMAT_VERSION)
-        .map_err(Error::iceberg("note a data file in the journal"))
-}
-
-fn from_json(files: &[String], head: &TableHead, spec_id: i32) -> Result<Vec<DataFile>> {
-    let partition_type = partition_type(head, spec_id)?;
-    let schema = head.metadata.current_schema();
-    let parse = |file: &String| deserialize_data_file_from_json(file, spec_id, &partition_type, schema);
-    files.iter().map(parse).collect::<iceberg::Result<_>>().map_err(Error::iceberg("read a data file of the journal"))
-}
-
-fn partition_type(head: &TableHead, spec_id: i32) -> Result<iceberg::spec::StructType> {
-    let spec = head.metadata.partition_spec_by_id(spec_id).ok_or_else(|| Error::Schema("no such spec".into()))?;
-    spec.partition_type(head.metadata.current_schema()).map_err(Error::iceberg("type the partition"))
 }

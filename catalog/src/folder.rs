@@ -4,6 +4,7 @@
 //! hogflare.json   format, writer id, creation time, absolute path, key of the dedup hash
 //! LOCK            held for the life of the process
 //! epoch           number of starts, rewritten durably at each
+//! incarnations    names of the starts, a line each, appended durably
 //! ```
 
 use std::fs::{self, File};
@@ -16,11 +17,14 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::names;
 use crate::objects::{create_folder, replace_file, sync_folder};
 use crate::writer_id::WriterId;
 
 /// Version of everything in the folder. A folder of a later version is refused.
 const FORMAT: u32 = 1;
+/// Starts whose names are kept, 9 bytes each.
+const INCARNATIONS_KEPT: usize = 10_000;
 
 /// An open data folder. Dropping it gives up the lock.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct DataFolder {
     pub hash_key: [u8; 16],
     /// How often the folder was opened, this time included.
     pub epoch: u64,
+    /// Names of the starts, this one last. An object or a claim that carries one is of this folder.
+    pub incarnations: Vec<String>,
     /// Whether it was created by this start.
     pub created: bool,
     _lock: File,
@@ -77,8 +83,17 @@ impl DataFolder {
             empty_folder(&path.join(folder))?;
         }
         let epoch = count_start(&path.join("epoch"))?;
+        let incarnations = name_start(&path.join("incarnations"))?;
         let hash_key = Uuid::parse_str(&identity.hash_key).map_err(|_| damaged(&identity_path))?.into_bytes();
-        Ok(DataFolder { writer: WriterId::new(identity.writer), hash_key, epoch, created, path, _lock: lock })
+        Ok(DataFolder {
+            writer: WriterId::new(identity.writer),
+            hash_key,
+            epoch,
+            incarnations,
+            created,
+            path,
+            _lock: lock,
+        })
     }
 }
 
@@ -135,6 +150,20 @@ fn count_start(file: &Path) -> Result<u64> {
     };
     replace_file(file, format!("{}\n", before + 1).as_bytes())?;
     Ok(before + 1)
+}
+
+/// Draws the name of this start and notes it behind the earlier ones.
+fn name_start(file: &Path) -> Result<Vec<String>> {
+    let before = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Error::io("read", file)(error)),
+    };
+    let mut names: Vec<String> = before.lines().map(str::to_owned).collect();
+    names.drain(..names.len().saturating_sub(INCARNATIONS_KEPT));
+    names.push(names::incarnation());
+    replace_file(file, format!("{}\n", names.join("\n")).as_bytes())?;
+    Ok(names)
 }
 
 fn empty_folder(folder: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The tables of one installation: what is open between the log and the catalog, and the loops that
 //! move it there.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
@@ -13,8 +14,8 @@ use crate::cache::MetadataCache;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::folder::DataFolder;
+use crate::governor::{Budget, Governor};
 use crate::journal::Journal;
-use crate::names;
 use crate::seal::intact_ranges;
 use crate::stall::Stalls;
 use crate::table_catalog::TableCatalog;
@@ -40,6 +41,12 @@ pub struct LakeSettings {
     pub tail_bytes_max: u64,
     /// Metadata files that no snapshot reaches are deleted at this age.
     pub metadata_grace: Duration,
+    /// Whether other processes commit to the same catalog without this one seeing it: then tables are
+    /// asked for news, and taken over with a claim at the start.
+    pub shares_catalog: bool,
+    /// A table that others may have changed is asked for news at this age of what is known of it.
+    pub refresh_interval: Duration,
+    pub budget: Budget,
     pub stalls: Stalls,
 }
 
@@ -56,6 +63,9 @@ impl Default for LakeSettings {
             commit_sealed_bytes: 256 * MIB,
             tail_bytes_max: 128 * MIB,
             metadata_grace: Duration::from_secs(3600),
+            shares_catalog: false,
+            refresh_interval: Duration::from_secs(4),
+            budget: Budget::PLENTY,
             stalls: Stalls::default(),
         }
     }
@@ -103,11 +113,15 @@ pub struct Lake {
     pub(crate) sealed_folder: PathBuf,
     pub(crate) writer: WriterId,
     pub(crate) epoch: u64,
+    /// Name of this process, in the names of its objects.
     pub(crate) incarnation: String,
+    /// Names of all processes of this folder.
+    pub(crate) incarnations: HashSet<String>,
     pub(crate) views: Arc<Views>,
     pub(crate) cache: Arc<MetadataCache>,
     pub(crate) catalog: Arc<dyn TableCatalog>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) governor: Governor,
     pub(crate) journal: Mutex<Journal>,
     /// One seal at a time: sealing is the largest use of memory.
     pub(crate) sealing: Mutex<()>,
@@ -136,14 +150,16 @@ impl Lake {
             views.publish_sealed(Arc::new(range))?;
         }
         Ok(Arc::new(Lake {
-            settings,
             sealed_folder,
             writer: folder.writer.clone(),
             epoch: folder.epoch,
-            incarnation: names::incarnation(),
+            incarnation: folder.incarnations.last().cloned().unwrap_or_default(),
+            incarnations: folder.incarnations.iter().cloned().collect(),
             views,
             cache,
             catalog,
+            governor: Governor::new(settings.budget, Arc::clone(&clock)),
+            settings,
             clock,
             journal: Mutex::new(journal),
             sealing: Mutex::new(()),

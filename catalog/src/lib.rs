@@ -5,11 +5,14 @@
 //! ```
 //! Reading order: [`tables`] declares the columns; [`frame`] is how rows stand in the log; [`view`] is what
 //! a query sees, the [`tail`] above the watermark included; `seal` turns open rows into local Parquet;
-//! `commit` moves sealed ranges into a table, with `decide` as the one rule about unclear answers and
-//! [`journal`] as its memory; [`embedded`] is the catalog behind the trait [`table_catalog`]. [`Lake`] holds
-//! them together, and `run` is the loops that the server starts.
+//! `prepare` and `commit` move sealed ranges into a table, with `decide` as the one rule about unclear
+//! answers, [`journal`] as its memory, `claim` against copies of the folder and `governor` for what a
+//! catalog allows; [`embedded`] and [`rest`] are the catalogs behind the trait [`table_catalog`], and
+//! [`objects`] the stores of their files. [`Lake`] holds them together, and `run` is the loops that the
+//! server starts.
 
 pub mod cache;
+mod claim;
 mod cleanup;
 pub mod clock;
 mod commit;
@@ -19,6 +22,7 @@ mod encode;
 pub mod error;
 pub mod folder;
 pub mod frame;
+mod governor;
 pub mod head;
 pub mod journal;
 pub mod lake;
@@ -26,7 +30,9 @@ mod manifest;
 mod names;
 pub mod objects;
 pub mod plan;
+mod prepare;
 mod reencode;
+pub mod rest;
 mod run;
 mod seal;
 mod snapshot;
@@ -44,6 +50,7 @@ pub use cache::MetadataCache;
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, Result};
 pub use folder::DataFolder;
+pub use governor::Budget;
 pub use head::TableHead;
 pub use lake::{Lake, LakeSettings, PositionLog};
 pub use objects::Objects;

@@ -36,6 +36,16 @@ pub(crate) fn manifest_list(table_location: &str, snapshot_id: i64, attempt: u32
     format!("{location}/metadata/snap-{snapshot_id}-{incarnation}-{attempt}.avro")
 }
 
+/// The incarnation in the name of a manifest or manifest list of ours.
+pub(crate) fn incarnation_of_metadata(location: &str) -> Option<&str> {
+    let name = location.rsplit('/').next()?.strip_suffix(".avro")?;
+    let mut parts = name.strip_prefix("snap-").unwrap_or(name).split('-');
+    let (snapshot_id, incarnation, attempt) = (parts.next()?, parts.next()?, parts.next()?);
+    let ours = snapshot_id.parse::<i64>().is_ok() && incarnation.len() == 8 && parts.next().is_none();
+    let counted = attempt.trim_start_matches('m').parse::<u32>().is_ok();
+    (ours && counted).then_some(incarnation)
+}
+
 /// Eight random hexadecimal digits, drawn at each start.
 pub(crate) fn incarnation() -> String {
     Uuid::new_v4().simple().to_string()[..8].to_owned()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iceberg::TableIdent;
 use iceberg_catalog_rest::CreateTableRequest;
@@ -42,35 +42,61 @@ impl Lake {
 
     /// Creates or loads the table, then commits what is due until told to stop.
     pub async fn run_committer(self: Arc<Self>, table: Table, mut stop: watch::Receiver<bool>) {
-        while !self.make_ready(table).await {
-            if stopped(&mut stop, RETRY_AFTER_TROUBLE).await {
+        while let Err(error) = self.make_ready(table).await {
+            self.views.publish_not_ready(table, &error.to_string());
+            let wait = self.note_trouble(table, error);
+            if stopped(&mut stop, wait).await {
                 return;
             }
         }
+        self.set_trouble(table, None);
+        let mut asked = Instant::now();
         while !stopped(&mut stop, self.tick()).await {
-            for slot in Slot::ALL {
-                if !self.commit_is_due(slot, table) {
-                    continue;
-                }
-                let wait = match self.commit_sealed(slot, table).await {
-                    Ok(()) => {
-                        self.set_trouble(table, None);
-                        continue;
-                    }
-                    Err(CommitError::Retry(reason)) => {
-                        self.set_trouble(table, Some(reason));
-                        RETRY_AFTER_TROUBLE
-                    }
-                    Err(CommitError::Halt(reason)) => {
-                        self.set_trouble(table, Some(reason));
-                        RETRY_AFTER_HALT
-                    }
-                };
+            if let Err(error) = self.commit_due(table, &mut asked).await {
+                let wait = self.note_trouble(table, error);
                 if stopped(&mut stop, wait).await {
                     return;
                 }
             }
         }
+    }
+
+    /// Commits the slots that are due; else, in a catalog that others write to, asks for their news.
+    async fn commit_due(self: &Arc<Self>, table: Table, asked: &mut Instant) -> Result<(), CommitError> {
+        for slot in Slot::ALL {
+            if self.commit_is_due(slot, table) {
+                self.commit_sealed(slot, table).await?;
+                self.set_trouble(table, None);
+                *asked = Instant::now();
+            }
+        }
+        if self.settings.shares_catalog && asked.elapsed() >= self.settings.refresh_interval {
+            self.refresh(table).await?;
+            self.set_trouble(table, None);
+            *asked = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Shows what others did to a table.
+    async fn refresh(&self, table: Table) -> Result<(), CommitError> {
+        let _one_at_a_time = self.committing[table.index()].lock().await;
+        let head = self.ask(&self.settings.ident(table), table).await?;
+        let shown = self.views.current().head(table).map(|head| head.metadata_location.clone());
+        if shown.as_deref() == Some(&head.metadata_location) {
+            return Ok(());
+        }
+        self.check_ours(&head)?;
+        Ok(self.views.publish_head(head)?)
+    }
+
+    fn note_trouble(&self, table: Table, error: CommitError) -> Duration {
+        let (reason, wait) = match error {
+            CommitError::Retry(reason) => (reason, RETRY_AFTER_TROUBLE),
+            CommitError::Halt(reason) => (reason, RETRY_AFTER_HALT),
+        };
+        self.set_trouble(table, Some(reason));
+        wait
     }
 
     /// Seals and commits everything, once per table. What does not get there is in the log.
@@ -92,39 +118,29 @@ impl Lake {
         slots_and_tables().all(|(slot, table)| view.tail(table, slot).is_empty())
     }
 
-    /// Loads the table, or creates it if there is none; resolves what an earlier process left open.
-    async fn make_ready(self: &Arc<Self>, table: Table) -> bool {
-        let ready = async {
-            let ident = self.settings.ident(table);
-            let head = self.load_or_create(&ident, table).await?;
-            self.check_ours(&head)?;
-            self.views.publish_head(head)?;
-            for slot in Slot::ALL {
-                self.resolve_pending(slot, table).await?;
-            }
-            Ok::<(), CommitError>(())
-        };
-        match ready.await {
-            Ok(()) => {
-                self.set_trouble(table, None);
-                true
-            }
-            Err(error) => {
-                self.views.publish_not_ready(table, &error.to_string());
-                self.set_trouble(table, Some(error.to_string()));
-                false
-            }
+    /// Loads the table, or creates it if there is none; takes it over and resolves what an earlier
+    /// process left open.
+    async fn make_ready(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
+        let ident = self.settings.ident(table);
+        let mut head = self.load_or_create(&ident, table).await?;
+        self.check_ours(&head)?;
+        if self.settings.shares_catalog {
+            head = self.claim(table, head).await?;
         }
+        self.views.publish_head(head)?;
+        for slot in Slot::ALL {
+            self.resolve_pending(slot, table).await?;
+        }
+        Ok(())
     }
 
     async fn load_or_create(&self, ident: &TableIdent, table: Table) -> Result<Arc<TableHead>, CommitError> {
-        let retry = |error: crate::table_catalog::CatalogError| CommitError::Retry(error.to_string());
-        self.catalog.ensure_namespace(ident.namespace()).await.map_err(retry)?;
-        let loaded = match self.catalog.load(ident).await.map_err(retry)? {
+        self.catalog.ensure_namespace(ident.namespace()).await?;
+        let loaded = match self.catalog.load(ident).await? {
             Some(loaded) => loaded,
             None => {
                 self.check_never_committed(ident, table)?;
-                self.catalog.create(ident, creation(ident, table)?).await.map_err(retry)?
+                self.catalog.create(ident, creation(ident, table)?).await?
             }
         };
         Ok(Arc::new(TableHead::new(table, loaded.metadata, loaded.metadata_location)?))
@@ -163,7 +179,8 @@ impl Lake {
         let view = self.views.current();
         let tail = view.tail(table, slot);
         let Some(oldest) = tail.sealed.iter().map(|range| range.record.received_us).min() else { return false };
-        let interval_us = i64::try_from(self.settings.interval(slot).as_micros()).unwrap_or(i64::MAX);
+        let interval = self.governor.interval(table, self.settings.interval(slot));
+        let interval_us = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
         self.is_due(oldest, interval_us) || tail.sealed_bytes() >= self.settings.commit_sealed_bytes
     }
 
@@ -185,6 +202,8 @@ impl Lake {
         for (slot, table) in slots_and_tables() {
             let age_us = view.tail(table, slot).oldest_us().map_or(0, |oldest| now_us.saturating_sub(oldest));
             telemetry::lag(slot, table, age_us as f64 / 1e6);
+            let interval = self.governor.interval(table, self.settings.interval(slot));
+            telemetry::interval(slot, table, interval.as_secs_f64());
         }
         telemetry::tails(self.views.tail_bytes(), view.sealed_bytes());
     }

@@ -43,7 +43,8 @@ impl Lake {
         let view = self.views.current();
         let tail = view.tail(table, slot);
         let Some(oldest_us) = tail.chunks.iter().map(|chunk| chunk.received_us).min() else { return false };
-        let interval_us = i64::try_from(self.settings.interval(slot).as_micros()).unwrap_or(i64::MAX);
+        let interval = self.governor.interval(table, self.settings.interval(slot));
+        let interval_us = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
         let old = self.is_due(oldest_us, interval_us) && tail.sealed.len() < WAITING_RANGES;
         let pressed = self.views.tail_bytes() > self.settings.tail_bytes_max / 2
             && tail.open_bytes() > self.settings.tail_bytes_max / 16;

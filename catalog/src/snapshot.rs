@@ -1,6 +1,7 @@
 //! A commit as data: table metadata and new files → objects to write and one request to post.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{
@@ -13,12 +14,9 @@ use iceberg_catalog_rest::CommitTableRequest;
 use crate::cache::MetadataCache;
 use crate::error::{Error, Result};
 use crate::head::TableHead;
-use crate::journal::PendingCommit;
 use crate::manifest::{LiveFile, manifest_to_merge, write_manifest, write_manifest_list};
 use crate::names;
 use crate::tables::BINDING_PROPERTY;
-use crate::watermark::Watermark;
-use crate::writer_id::WriterId;
 
 /// Snapshots younger than this are kept …
 const KEEP_YOUNGER_THAN_MS: i64 = 60 * 60 * 1_000;
@@ -36,84 +34,107 @@ pub(crate) struct Proposal {
     pub request: CommitTableRequest,
 }
 
-/// What is the same in every try of a commit.
-#[derive(Debug)]
-pub(crate) struct Append<'a> {
-    pub ident: &'a TableIdent,
-    pub writer: &'a WriterId,
-    /// Of this process, also when it resolves a pending commit of an earlier one.
-    pub epoch: u64,
-    pub incarnation: &'a str,
-    pub pending: &'a PendingCommit,
-    pub files: &'a [DataFile],
+/// A property that a commit sets and its snapshot's summary repeats.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    pub name: String,
+    pub value: String,
 }
 
-impl Append<'_> {
-    /// The snapshot on top of `head`, with the newest manifest merged in while it is small.
+/// What is the same in every try of a commit, whatever it adds.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub ident: &'a TableIdent,
+    pub snapshot_id: i64,
+    pub incarnation: &'a str,
+    pub marks: Vec<Mark>,
+    /// Further lines of the summary.
+    pub notes: HashMap<String, String>,
+}
+
+/// New files, all of one partition spec.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewFiles<'a> {
+    pub files: &'a [DataFile],
+    pub partition_spec_id: i32,
+}
+
+impl Change<'_> {
+    /// A snapshot with more files on top of `head`, with the newest manifest merged in while it is small.
     pub(crate) async fn propose(
+        &self,
+        head: &TableHead,
+        cache: &MetadataCache,
+        new: NewFiles<'_>,
+        (attempt, now_ms): (u32, i64),
+    ) -> Result<Proposal> {
+        let list = manifests_of(head, cache).await?;
+        let merged = manifest_to_merge(&list, new.partition_spec_id).cloned();
+        let existing: Vec<LiveFile> = match &merged {
+            Some(manifest) => cache.manifest(manifest).await?.to_vec(),
+            None => Vec::new(),
+        };
+        let location = names::manifest(head.metadata.location(), self.snapshot_id, attempt, self.incarnation);
+        let spec = (head.metadata.as_ref(), new.partition_spec_id);
+        let (added, bytes) = write_manifest(&location, self.snapshot_id, spec, new.files, &existing).await?;
+        let summary = self.summary(head, cache, &list, Some(new)).await?;
+        let kept = list
+            .into_iter()
+            .filter(|manifest| Some(&manifest.manifest_path) != merged.as_ref().map(|m| &m.manifest_path));
+        let manifests: Vec<ManifestFile> = kept.chain([added]).collect();
+        self.snapshot(head, manifests, summary, vec![(location, bytes)], (attempt, now_ms)).await
+    }
+
+    /// A snapshot of the same files on top of `head`.
+    pub(crate) async fn propose_empty(
         &self,
         head: &TableHead,
         cache: &MetadataCache,
         attempt: u32,
         now_ms: i64,
     ) -> Result<Proposal> {
-        let (pending, metadata) = (self.pending, head.metadata.as_ref());
-        let parent = head.snapshot();
-        let list: Vec<ManifestFile> = match parent {
-            Some(snapshot) => cache.manifest_list(snapshot, metadata).await?.to_vec(),
-            None => Vec::new(),
-        };
-        let merged = manifest_to_merge(&list, pending.partition_spec_id).cloned();
-        let existing: Vec<LiveFile> = match &merged {
-            Some(manifest) => cache.manifest(manifest).await?.to_vec(),
-            None => Vec::new(),
-        };
-        let location = metadata.location();
-        let manifest_location = names::manifest(location, pending.snapshot_id, attempt, self.incarnation);
-        let spec = (metadata, pending.partition_spec_id);
-        let (added, manifest_bytes) =
-            write_manifest(&manifest_location, pending.snapshot_id, spec, self.files, &existing).await?;
-        let summary = self.summary(head, cache, &list).await?;
-        let kept = list
-            .into_iter()
-            .filter(|manifest| Some(&manifest.manifest_path) != merged.as_ref().map(|m| &m.manifest_path));
-        let manifests: Vec<ManifestFile> = kept.chain([added]).collect();
+        let list = manifests_of(head, cache).await?;
+        let summary = self.summary(head, cache, &list, None).await?;
+        self.snapshot(head, list, summary, Vec::new(), (attempt, now_ms)).await
+    }
 
+    async fn snapshot(
+        &self,
+        head: &TableHead,
+        manifests: Vec<ManifestFile>,
+        summary: Summary,
+        mut objects: Vec<(String, Bytes)>,
+        (attempt, now_ms): (u32, i64),
+    ) -> Result<Proposal> {
+        let metadata = head.metadata.as_ref();
         let sequence_number = metadata.next_sequence_number();
-        let list_location = names::manifest_list(location, pending.snapshot_id, attempt, self.incarnation);
-        let parent_id = parent.map(|snapshot| snapshot.snapshot_id());
-        let list_bytes = write_manifest_list(pending.snapshot_id, parent_id, sequence_number, manifests).await?;
+        let location = names::manifest_list(metadata.location(), self.snapshot_id, attempt, self.incarnation);
+        let parent_id = head.snapshot().map(|snapshot| snapshot.snapshot_id());
+        let bytes = write_manifest_list(self.snapshot_id, parent_id, sequence_number, manifests).await?;
         let snapshot = Snapshot::builder()
-            .with_snapshot_id(pending.snapshot_id)
+            .with_snapshot_id(self.snapshot_id)
             .with_parent_snapshot_id(parent_id)
             .with_sequence_number(sequence_number)
             .with_timestamp_ms(now_ms.max(metadata.last_updated_ms() + 1))
-            .with_manifest_list(list_location.clone())
+            .with_manifest_list(location.clone())
             .with_summary(summary)
             .with_schema_id(metadata.current_schema_id())
             .build();
-        Ok(Proposal {
-            objects: vec![(manifest_location, manifest_bytes), (list_location, list_bytes)],
-            request: self.request(head, snapshot, now_ms),
-        })
-    }
-
-    /// The mark that the table shows once this commit is in it.
-    pub(crate) fn watermark(&self) -> Watermark {
-        Watermark { epoch: self.epoch, position: self.pending.through, snapshot_id: self.pending.snapshot_id }
+        objects.push((location, bytes));
+        Ok(Proposal { objects, request: self.request(head, snapshot, now_ms) })
     }
 
     fn request(&self, head: &TableHead, snapshot: Snapshot, now_ms: i64) -> CommitTableRequest {
         let metadata = head.metadata.as_ref();
         let requirements = vec![
-            TableRequirement::UuidMatch { uuid: self.pending.table_uuid },
+            TableRequirement::UuidMatch { uuid: metadata.uuid() },
             TableRequirement::RefSnapshotIdMatch {
                 r#ref: MAIN_BRANCH.to_owned(),
                 snapshot_id: head.snapshot().map(|snapshot| snapshot.snapshot_id()),
             },
         ];
-        let mut properties =
-            HashMap::from([(self.writer.watermark_property(self.pending.slot), self.watermark().to_string())]);
+        let mut properties: HashMap<String, String> =
+            self.marks.iter().map(|mark| (mark.name.clone(), mark.value.clone())).collect();
         if !metadata.properties().contains_key(BINDING_PROPERTY) {
             properties.insert(BINDING_PROPERTY.to_owned(), head.binding.to_property(head.table));
         }
@@ -134,30 +155,39 @@ impl Append<'_> {
         CommitTableRequest { identifier: Some(self.ident.clone()), requirements, updates }
     }
 
-    async fn summary(&self, head: &TableHead, cache: &MetadataCache, list: &[ManifestFile]) -> Result<Summary> {
+    async fn summary(
+        &self,
+        head: &TableHead,
+        cache: &MetadataCache,
+        list: &[ManifestFile],
+        new: Option<NewFiles<'_>>,
+    ) -> Result<Summary> {
         let metadata = head.metadata.as_ref();
-        let spec = metadata
-            .partition_spec_by_id(self.pending.partition_spec_id)
-            .ok_or_else(|| Error::Schema("the partition spec of the files is gone".into()))?;
         let mut collector = SnapshotSummaryCollector::default();
-        for file in self.files {
-            collector.add_file(file, std::sync::Arc::clone(metadata.current_schema()), std::sync::Arc::clone(spec));
+        if let Some(new) = new {
+            let spec = metadata
+                .partition_spec_by_id(new.partition_spec_id)
+                .ok_or_else(|| Error::Schema("the partition spec of the files is gone".into()))?;
+            for file in new.files {
+                collector.add_file(file, Arc::clone(metadata.current_schema()), Arc::clone(spec));
+            }
         }
         let mut properties = collector.build();
         let totals = match Totals::of_parent(head) {
             Some(totals) => totals,
             None => Totals::recount(cache, list).await?,
         };
-        totals.plus(self.files).write(&mut properties);
-        let pending = self.pending;
-        properties.extend([
-            ("hogflare.writer".to_owned(), self.writer.slot_id(pending.slot)),
-            ("hogflare.epoch".to_owned(), self.epoch.to_string()),
-            ("hogflare.after".to_owned(), pending.after.to_string()),
-            ("hogflare.through".to_owned(), pending.through.to_string()),
-            ("hogflare.received-min-ms".to_owned(), (pending.received_min_us / 1_000).to_string()),
-        ]);
+        totals.plus(new.map_or(&[], |new| new.files)).write(&mut properties);
+        properties.extend(self.marks.iter().map(|mark| (mark.name.clone(), mark.value.clone())));
+        properties.extend(self.notes.clone());
         Ok(Summary { operation: Operation::Append, additional_properties: properties })
+    }
+}
+
+async fn manifests_of(head: &TableHead, cache: &MetadataCache) -> Result<Vec<ManifestFile>> {
+    match head.snapshot() {
+        Some(snapshot) => Ok(cache.manifest_list(snapshot, &head.metadata).await?.to_vec()),
+        None => Ok(Vec::new()),
     }
 }
 

@@ -29,6 +29,9 @@ pub trait TableCatalog: Debug + Send + Sync {
 
     /// Posts a commit once. Never retries by itself: only the caller can tell a repeat from a race.
     async fn commit(&self, table: &TableIdent, request: CommitTableRequest) -> CommitReply;
+
+    /// Drops a table's entry; its files stay. Dropping what is not there is no error.
+    async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError>;
 }
 
 /// What a catalog answered to a commit.
@@ -51,16 +54,33 @@ pub enum CommitReply {
 #[error("catalog: {message}")]
 pub struct CatalogError {
     pub message: String,
+    pub fault: CatalogFault,
+}
+
+/// Where to look first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogFault {
+    /// The token or the client credentials.
+    Login,
+    /// The token is known but may not do this.
+    Permission,
+    /// The address, the warehouse, or what was asked for.
+    Missing,
+    /// The certificate of the server.
+    Tls,
+    /// The network, or the server is away.
+    Unreachable,
+    Other,
 }
 
 impl CatalogError {
     pub fn new(message: impl Into<String>) -> CatalogError {
-        CatalogError { message: message.into() }
+        CatalogError { message: message.into(), fault: CatalogFault::Other }
     }
 }
 
 impl From<crate::Error> for CatalogError {
     fn from(error: crate::Error) -> CatalogError {
-        CatalogError { message: crate::error::chain(&error) }
+        CatalogError::new(crate::error::chain(&error))
     }
 }

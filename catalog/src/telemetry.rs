@@ -13,11 +13,16 @@ pub const OLDEST_ROW_SECONDS: &str = "hogflare_commit_oldest_row_age_seconds";
 pub const TAIL_BYTES: &str = "hogflare_tail_bytes";
 pub const SEALED_BYTES: &str = "hogflare_sealed_bytes";
 
+pub const BUDGET_USED: &str = "hogflare_catalog_writes_in_window";
+pub const BUDGET_MOST: &str = "hogflare_catalog_writes_in_window_max";
+pub const INTERVAL_SECONDS: &str = "hogflare_commit_interval_seconds";
+pub const CREDENTIAL_RENEWALS: &str = "hogflare_storage_credential_renewals_total";
+
 pub(crate) fn sealed(record: &SealRecord) {
     counter!(SEALED_ROWS, "table" => record.table.short_name()).increment(record.through - record.after);
 }
 
-/// `outcome` is one of committed, conflict, unknown, rate_limited, rejected.
+/// `outcome` is one of committed, claimed, conflict, unknown, rate_limited, rejected.
 pub(crate) fn commit(table: Table, outcome: &'static str) {
     counter!(COMMITS, "table" => table.short_name(), "outcome" => outcome).increment(1);
 }
@@ -29,6 +34,16 @@ pub(crate) fn committed(table: Table, rows: u64, seconds: f64) {
 
 pub(crate) fn lag(slot: Slot, table: Table, seconds: f64) {
     gauge!(OLDEST_ROW_SECONDS, "table" => table.short_name(), "slot" => slot.name()).set(seconds);
+}
+
+/// Writes to the catalog within its window, and how many it takes.
+pub(crate) fn budget(table: Table, used: usize, most: usize) {
+    gauge!(BUDGET_USED, "table" => table.short_name()).set(used as f64);
+    gauge!(BUDGET_MOST, "table" => table.short_name()).set(most as f64);
+}
+
+pub(crate) fn interval(slot: Slot, table: Table, seconds: f64) {
+    gauge!(INTERVAL_SECONDS, "table" => table.short_name(), "slot" => slot.name()).set(seconds);
 }
 
 pub(crate) fn tails(tail_bytes: u64, sealed_bytes: u64) {

@@ -11,6 +11,7 @@ use crate::writer_id::WriterId;
 
 /// Value of the table property `hogflare.wm.<writer>`, as `epoch:position:snapshot-id`. It is set in
 /// the same commit as the snapshot, so the rows up to `position` are in the table exactly if it says so.
+/// The snapshot's summary repeats it, for catalogs that do not keep properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
     /// Counts the starts of the writer.
@@ -47,5 +48,26 @@ impl FromStr for Watermark {
 
 /// The watermark that a table states for a writer's slot; none if the writer never committed to it.
 pub fn read_watermark(metadata: &TableMetadata, writer: &WriterId, slot: Slot) -> Result<Option<Watermark>, String> {
-    metadata.properties().get(&writer.watermark_property(slot)).map(|text| text.parse()).transpose()
+    read_mark(metadata, &writer.watermark_property(slot)).map(str::parse).transpose()
+}
+
+/// `epoch:incarnation` of the start that owns a writer's slots.
+pub(crate) fn read_claim<'a>(metadata: &'a TableMetadata, writer: &WriterId) -> Option<&'a str> {
+    read_mark(metadata, &writer.claim_property())
+}
+
+/// The property, or, where a catalog did not keep it, what the newest snapshot of the present history
+/// says that says it.
+fn read_mark<'a>(metadata: &'a TableMetadata, name: &str) -> Option<&'a str> {
+    if let Some(value) = metadata.properties().get(name) {
+        return Some(value);
+    }
+    let mut next = metadata.current_snapshot();
+    while let Some(snapshot) = next {
+        if let Some(value) = snapshot.summary().additional_properties.get(name) {
+            return Some(value);
+        }
+        next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
+    }
+    None
 }

@@ -36,6 +36,11 @@ impl WriterId {
         }
     }
 
+    /// Name of the table property that says which start of this writer owns its slots.
+    pub fn claim_property(&self) -> String {
+        format!("hogflare.claim.{}", self.text)
+    }
+
     /// The first eight digits, for object names.
     pub fn short(&self) -> &str {
         &self.text[..8]

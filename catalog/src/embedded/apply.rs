@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::answer::RestError;
 use super::rest::is_safe_name;
 use super::{EmbeddedCatalog, guard};
-use crate::objects::{Objects, create_folder, local_path, location_of};
+use crate::objects::{create_folder, local, local_path, location_of};
 use crate::table_catalog::LoadedTable;
 
 /// Who commits: guests may not break what our writer relies on.
@@ -97,7 +97,7 @@ impl EmbeddedCatalog {
         let moved = state.store.move_table(ident, &before.metadata_location, &metadata_location, self.clock.now_ms());
         // After an error the database's log may still hold the move: then the file must stay.
         if !moved? {
-            let _ = Objects::local().delete(&metadata_location);
+            let _ = local_path(&metadata_location).map(std::fs::remove_file);
             return Err(RestError::conflict(format!("table {ident} was changed meanwhile")));
         }
         let loaded = LoadedTable { metadata: Arc::new(metadata), metadata_location };
@@ -236,5 +236,5 @@ fn write_metadata(location: &str, metadata: &TableMetadata) -> Result<(), RestEr
     if let Some(table) = path.parent().and_then(|folder| folder.parent()) {
         create_folder(&table.join("data"))?;
     }
-    Ok(Objects::local().put_new(location, &bytes)?)
+    Ok(local::put_new(location, &bytes)?)
 }

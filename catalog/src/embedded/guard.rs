@@ -7,9 +7,9 @@ use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, MAIN_BRANCH, TableMetadata};
 
 use super::answer::RestError;
-use crate::commit::day_partition_spec;
 use crate::error::chain;
 use crate::head::TableHead;
+use crate::prepare::day_partition_spec;
 use crate::tables::{BINDING_PROPERTY, Binding, POSITION_COLUMN, Table, WRITER_COLUMN};
 
 const OWN_PROPERTIES: &str = "hogflare.";

@@ -134,4 +134,11 @@ impl TableCatalog for EmbeddedCatalog {
             Err(error) => CommitReply::Rejected(error.message),
         }
     }
+
+    async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError> {
+        match EmbeddedCatalog::drop_table(self, table, false) {
+            Err(error) if error.status != 404 => Err(CatalogError::new(error.message)),
+            _ => Ok(()),
+        }
+    }
 }

@@ -53,6 +53,10 @@ impl TableCatalog for Faulty {
         self.inner.create(table, request).await
     }
 
+    async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError> {
+        self.inner.drop_table(table).await
+    }
+
     async fn commit(&self, table: &TableIdent, request: CommitTableRequest) -> CommitReply {
         if self.away.load(Ordering::SeqCst) {
             return CommitReply::Unknown("away".to_owned());
