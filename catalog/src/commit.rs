@@ -217,8 +217,8 @@ impl Lake {
 
     /// Writes the metadata files of a commit, all at once.
     pub(crate) async fn write_objects(&self, objects: Vec<(String, Bytes)>) -> Result<(), CommitError> {
-        let store = self.cache.objects();
-        let writes = objects.into_iter().map(|(location, bytes)| async move { store.put_new(&location, bytes).await });
+        let writes: Vec<_> =
+            objects.iter().map(|(at, bytes)| self.cache.objects().put_new(at, bytes.clone())).collect();
         futures::future::try_join_all(writes).await?;
         Ok(())
     }
@@ -238,6 +238,7 @@ impl Lake {
             at_ms: self.clock.now_ms(),
         };
         self.views.publish_head(Arc::clone(head))?;
+        self.known_at_us[pending.table.index()].store(self.clock.now_us(), Ordering::Relaxed);
         self.journal.lock().committed(record)?;
         self.release(pending.slot, pending.table, pending.through);
         let rows = pending.through - pending.after;

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicI64, AtomicU32};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,6 +47,12 @@ pub struct LakeSettings {
     /// A table that others may have changed is asked for news at this age of what is known of it.
     pub refresh_interval: Duration,
     pub budget: Budget,
+    /// Pause before a commit that failed for now is tried again …
+    pub retry_pause: Duration,
+    /// … and before one that only a person can help.
+    pub halt_pause: Duration,
+    /// Name of a catalog that must pass the check before its first use.
+    pub checked_as: Option<String>,
     pub stalls: Stalls,
 }
 
@@ -66,6 +72,9 @@ impl Default for LakeSettings {
             shares_catalog: false,
             refresh_interval: Duration::from_secs(4),
             budget: Budget::PLENTY,
+            retry_pause: Duration::from_secs(2),
+            halt_pause: Duration::from_secs(60),
+            checked_as: None,
             stalls: Stalls::default(),
         }
     }
@@ -122,6 +131,10 @@ pub struct Lake {
     pub(crate) catalog: Arc<dyn TableCatalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) governor: Governor,
+    /// When each table's head was learnt, microseconds since 1970.
+    pub(crate) known_at_us: [AtomicI64; TABLES],
+    pub(crate) checked: tokio::sync::Mutex<bool>,
+    pub(crate) check_file: PathBuf,
     pub(crate) journal: Mutex<Journal>,
     /// One seal at a time: sealing is the largest use of memory.
     pub(crate) sealing: Mutex<()>,
@@ -159,6 +172,9 @@ impl Lake {
             cache,
             catalog,
             governor: Governor::new(settings.budget, Arc::clone(&clock)),
+            known_at_us: Default::default(),
+            checked: tokio::sync::Mutex::new(false),
+            check_file: folder.path.join("catalog.json"),
             settings,
             clock,
             journal: Mutex::new(journal),

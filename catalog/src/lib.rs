@@ -12,14 +12,18 @@
 //! server starts.
 
 pub mod cache;
+pub mod check;
 mod claim;
 mod cleanup;
 pub mod clock;
 mod commit;
+mod creation;
 mod decide;
 pub mod embedded;
 mod encode;
 pub mod error;
+mod evolve;
+mod first_use;
 pub mod folder;
 pub mod frame;
 mod governor;
@@ -28,6 +32,7 @@ pub mod journal;
 pub mod lake;
 mod manifest;
 mod names;
+mod news;
 pub mod objects;
 pub mod plan;
 mod prepare;
@@ -52,6 +57,7 @@ pub use error::{Error, Result};
 pub use folder::DataFolder;
 pub use governor::Budget;
 pub use head::TableHead;
+pub use iceberg::NamespaceIdent as Namespace;
 pub use lake::{Lake, LakeSettings, PositionLog};
 pub use objects::Objects;
 pub use tables::{Slot, Table};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{DataFile, Transform, deserialize_data_file_from_json, serialize_data_file_to_json};
 use rand::Rng;
 
@@ -55,13 +55,13 @@ impl Lake {
         self.check_history(head, committed.as_ref(), previous.map_or(0, |mark| mark.position), first.after)?;
         let spec_id = day_partition_spec(head)?;
         let span = (first.after, last.through);
-        let files = ranges.iter().flat_map(|range| range.record.files.iter().map(move |file| (range, file)));
-        let placed = stream::iter(files.enumerate()).map(|(ordinal, (range, file))| async move {
-            let placement = self.placement(head, (slot, span, ordinal), (spec_id, file.day))?;
-            let placed = self.place(head, range, file, &placement).await?;
-            to_json(&placed, head, spec_id)
-        });
-        let files: Vec<String> = placed.buffered(UPLOADS).try_collect().await?;
+        let mut placed = Vec::new();
+        for (range, file) in ranges.iter().flat_map(|range| range.record.files.iter().map(move |file| (range, file))) {
+            let placement = self.placement(head, (slot, span, placed.len()), (spec_id, file.day))?;
+            placed.push(self.place(head, range, file, placement));
+        }
+        let placed: Vec<DataFile> = stream::iter(placed).buffered(UPLOADS).try_collect().await?;
+        let files = placed.iter().map(|file| to_json(file, head, spec_id)).collect::<Result<Vec<_>>>()?;
         let pending = PendingCommit {
             slot,
             table,
@@ -144,7 +144,7 @@ impl Lake {
         head: &TableHead,
         range: &SealedRange,
         sealed: &SealedFile,
-        placement: &Placement,
+        placement: Placement,
     ) -> Result<DataFile> {
         let table = range.record.table;
         let (file, crc32c) = (range.path(sealed), sealed.crc32c);
@@ -165,7 +165,7 @@ impl Lake {
         } else {
             objects.put_new(&placement.location, bytes.clone()).await?;
         }
-        data_file(table, head.metadata.current_schema(), placement, &bytes)
+        data_file(table, head.metadata.current_schema(), &placement, &bytes)
     }
 }
 

@@ -1,18 +1,17 @@
 //! The loops that the server runs: the sealer, one committer per table, and the last round at shutdown.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use iceberg::TableIdent;
-use iceberg_catalog_rest::CreateTableRequest;
 use tokio::sync::watch;
 
 use crate::commit::CommitError;
+use crate::creation::creation;
 use crate::error::{Error, Result, chain};
 use crate::head::TableHead;
 use crate::lake::{Lake, slots_and_tables};
-use crate::tables::{BINDING_PROPERTY, Binding, Slot, Table, iceberg_schema, partition_spec};
+use crate::tables::{Slot, Table};
 use crate::telemetry;
 use crate::watermark::read_watermark;
 
@@ -20,8 +19,6 @@ const TICK_MAX: Duration = Duration::from_millis(250);
 /// At full load the tail grows by megabytes in this time.
 const SEAL_TICK_MAX: Duration = Duration::from_millis(20);
 const TICK_MIN: Duration = Duration::from_millis(10);
-const RETRY_AFTER_TROUBLE: Duration = Duration::from_secs(2);
-const RETRY_AFTER_HALT: Duration = Duration::from_secs(60);
 
 impl Lake {
     /// Seals what is due until told to stop.
@@ -35,7 +32,7 @@ impl Lake {
             let sealed = tokio::task::spawn_blocking(move || lake.seal_due()).await;
             if let Ok(Err(error)) = sealed {
                 tracing::error!(error = chain(&error), "cannot seal rows; they stay in the log");
-                stopped(&mut stop, RETRY_AFTER_TROUBLE).await;
+                stopped(&mut stop, self.settings.retry_pause).await;
             }
         }
     }
@@ -50,9 +47,8 @@ impl Lake {
             }
         }
         self.set_trouble(table, None);
-        let mut asked = Instant::now();
         while !stopped(&mut stop, self.tick()).await {
-            if let Err(error) = self.commit_due(table, &mut asked).await {
+            if let Err(error) = self.commit_due(table).await {
                 let wait = self.note_trouble(table, error);
                 if stopped(&mut stop, wait).await {
                     return;
@@ -61,39 +57,20 @@ impl Lake {
         }
     }
 
-    /// Commits the slots that are due; else, in a catalog that others write to, asks for their news.
-    async fn commit_due(self: &Arc<Self>, table: Table, asked: &mut Instant) -> Result<(), CommitError> {
+    async fn commit_due(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
         for slot in Slot::ALL {
             if self.commit_is_due(slot, table) {
                 self.commit_sealed(slot, table).await?;
                 self.set_trouble(table, None);
-                *asked = Instant::now();
             }
-        }
-        if self.settings.shares_catalog && asked.elapsed() >= self.settings.refresh_interval {
-            self.refresh(table).await?;
-            self.set_trouble(table, None);
-            *asked = Instant::now();
         }
         Ok(())
     }
 
-    /// Shows what others did to a table.
-    async fn refresh(&self, table: Table) -> Result<(), CommitError> {
-        let _one_at_a_time = self.committing[table.index()].lock().await;
-        let head = self.ask(&self.settings.ident(table), table).await?;
-        let shown = self.views.current().head(table).map(|head| head.metadata_location.clone());
-        if shown.as_deref() == Some(&head.metadata_location) {
-            return Ok(());
-        }
-        self.check_ours(&head)?;
-        Ok(self.views.publish_head(head)?)
-    }
-
     fn note_trouble(&self, table: Table, error: CommitError) -> Duration {
         let (reason, wait) = match error {
-            CommitError::Retry(reason) => (reason, RETRY_AFTER_TROUBLE),
-            CommitError::Halt(reason) => (reason, RETRY_AFTER_HALT),
+            CommitError::Retry(reason) => (reason, self.settings.retry_pause),
+            CommitError::Halt(reason) => (reason, self.settings.halt_pause),
         };
         self.set_trouble(table, Some(reason));
         wait
@@ -121,12 +98,14 @@ impl Lake {
     /// Loads the table, or creates it if there is none; takes it over and resolves what an earlier
     /// process left open.
     async fn make_ready(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
+        self.check_catalog().await?;
         let ident = self.settings.ident(table);
         let mut head = self.load_or_create(&ident, table).await?;
         self.check_ours(&head)?;
         if self.settings.shares_catalog {
             head = self.claim(table, head).await?;
         }
+        head = self.evolve(table, head).await?;
         self.views.publish_head(head)?;
         for slot in Slot::ALL {
             self.resolve_pending(slot, table).await?;
@@ -160,7 +139,7 @@ impl Lake {
 
     /// A table that holds more rows of this writer than its folder knows of would swallow new ones: they
     /// get positions that count as committed.
-    fn check_ours(&self, head: &TableHead) -> Result<(), CommitError> {
+    pub(crate) fn check_ours(&self, head: &TableHead) -> Result<(), CommitError> {
         for slot in Slot::ALL {
             let shown = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;
             let (Some(shown), Some(known)) = (shown, self.last_known(slot, head.table)) else { continue };
@@ -213,30 +192,4 @@ impl Lake {
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>, wait: Duration) -> bool {
     let told = stop.wait_for(|stop| *stop);
     tokio::time::timeout(wait, told).await.is_ok()
-}
-
-fn creation(ident: &TableIdent, table: Table) -> Result<CreateTableRequest> {
-    let schema = iceberg_schema(table)?;
-    let binding = Binding::by_name(table, &schema).to_property(table);
-    let properties = [
-        ("format-version", "2"),
-        ("write.parquet.compression-codec", "zstd"),
-        ("write.metadata.delete-after-commit.enabled", "true"),
-        ("write.metadata.previous-versions-max", "20"),
-        ("commit.retry.num-retries", "20"),
-        ("hogflare.schema-release", "1"),
-        (BINDING_PROPERTY, &binding),
-    ];
-    Ok(CreateTableRequest {
-        name: ident.name().to_owned(),
-        location: None,
-        partition_spec: Some(partition_spec(table, &schema)?),
-        schema,
-        write_order: None,
-        stage_create: None,
-        properties: properties
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect::<HashMap<_, _>>(),
-    })
 }

@@ -32,6 +32,11 @@ pub trait TableCatalog: Debug + Send + Sync {
 
     /// Drops a table's entry; its files stay. Dropping what is not there is no error.
     async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError>;
+
+    /// Milliseconds by which the catalog's clock is ahead of ours, as far as it is known.
+    fn clock_skew_ms(&self) -> i64 {
+        0
+    }
 }
 
 /// What a catalog answered to a commit.

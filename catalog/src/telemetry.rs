@@ -16,13 +16,16 @@ pub const SEALED_BYTES: &str = "hogflare_sealed_bytes";
 pub const BUDGET_USED: &str = "hogflare_catalog_writes_in_window";
 pub const BUDGET_MOST: &str = "hogflare_catalog_writes_in_window_max";
 pub const INTERVAL_SECONDS: &str = "hogflare_commit_interval_seconds";
+pub const STORE_REQUESTS: &str = "hogflare_store_requests_total";
+pub const STORE_BYTES: &str = "hogflare_store_bytes_total";
+pub const CATALOG_REQUESTS: &str = "hogflare_catalog_requests_total";
 pub const CREDENTIAL_RENEWALS: &str = "hogflare_storage_credential_renewals_total";
 
 pub(crate) fn sealed(record: &SealRecord) {
     counter!(SEALED_ROWS, "table" => record.table.short_name()).increment(record.through - record.after);
 }
 
-/// `outcome` is one of committed, claimed, conflict, unknown, rate_limited, rejected.
+/// `outcome` is one of committed, claimed, evolved, conflict, unknown, rate_limited, rejected.
 pub(crate) fn commit(table: Table, outcome: &'static str) {
     counter!(COMMITS, "table" => table.short_name(), "outcome" => outcome).increment(1);
 }
@@ -34,6 +37,18 @@ pub(crate) fn committed(table: Table, rows: u64, seconds: f64) {
 
 pub(crate) fn lag(slot: Slot, table: Table, seconds: f64) {
     gauge!(OLDEST_ROW_SECONDS, "table" => table.short_name(), "slot" => slot.name()).set(seconds);
+}
+
+/// A request to a bucket. `kind` is one of put, get, head, list, delete, copy.
+pub(crate) fn store_request(kind: &'static str, bytes_up: u64, bytes_down: u64) {
+    counter!(STORE_REQUESTS, "kind" => kind).increment(1);
+    counter!(STORE_BYTES, "direction" => "up").increment(bytes_up);
+    counter!(STORE_BYTES, "direction" => "down").increment(bytes_down);
+}
+
+/// A request to a remote catalog: config, login, load, create, commit, credentials, namespace or drop.
+pub(crate) fn catalog_request(kind: &'static str) {
+    counter!(CATALOG_REQUESTS, "kind" => kind).increment(1);
 }
 
 /// Writes to the catalog within its window, and how many it takes.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::catalog::args::CatalogArgs;
+
 /// PostHog-compatible capture into Apache Iceberg tables, in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "hogflare", version, subcommand_required = false, args_conflicts_with_subcommands = true)]
@@ -23,8 +25,19 @@ pub(crate) enum Command {
     Demo(Box<DemoArgs>),
     /// Run one SQL statement on a running server and print the rows
     Sql(SqlArgs),
+    /// Look after the catalog that rows go to
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Print the effective settings, secrets masked
     Config(Box<ServeArgs>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Prove on the catalog itself, with a table of its own, that rows can get there exactly once
+    Check(Box<CatalogCheckArgs>),
+    /// Print what a month on R2 costs at some rates, from the counters of a running server
+    Bill(BillArgs),
 }
 
 #[derive(Debug)]
@@ -55,9 +68,10 @@ pub(crate) struct ServeArgs {
     /// In front of every table's name
     #[arg(long, env = "HOGFLARE_TABLE_PREFIX", default_value = "hogflare_")]
     pub(crate) table_prefix: String,
-    /// Age at which rows are committed to their table, such as 500ms, 10s, 1h
-    #[arg(long, env = "HOGFLARE_COMMIT_INTERVAL", default_value = "10s", value_name = "DURATION")]
-    pub(crate) commit_interval: String,
+    /// Age at which rows are committed to their table, such as 500ms, 10s, 1h; without it 10s, or 30s to
+    /// a remote catalog
+    #[arg(long, env = "HOGFLARE_COMMIT_INTERVAL", value_name = "DURATION")]
+    pub(crate) commit_interval: Option<String>,
     /// The same for rows of far days and historical imports
     #[arg(long, env = "HOGFLARE_LATE_COMMIT_INTERVAL", default_value = "5m", value_name = "DURATION")]
     pub(crate) late_commit_interval: String,
@@ -70,6 +84,8 @@ pub(crate) struct ServeArgs {
     /// Memory for requests in flight; one body may take a quarter
     #[arg(long, env = "HOGFLARE_REQUEST_BYTES_MAX", default_value = "128MiB", value_name = "BYTES")]
     pub(crate) request_bytes_max: String,
+    #[command(flatten)]
+    pub(crate) catalog: CatalogArgs,
     /// Tokens that read, as name:secret, separated by ; or newline. The one in <data-dir>/read-token reads too
     #[arg(long, env = "HOGFLARE_READ_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) read_tokens: String,
@@ -115,6 +131,28 @@ pub(crate) struct ServeArgs {
     /// For tests that kill the process: step:milliseconds, separated by commas
     #[arg(long, env = "HOGFLARE_TEST_STALL", default_value = "", hide = true)]
     pub(crate) test_stall: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CatalogCheckArgs {
+    /// Namespace in which the table of the check is created
+    #[arg(long, env = "HOGFLARE_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) catalog: CatalogArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BillArgs {
+    /// Server to ask
+    #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567")]
+    pub(crate) url: String,
+    /// Read token; without one, the data folder's own is used
+    #[arg(long, env = "HOGFLARE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Data folder whose read-token is used
+    #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -174,7 +212,9 @@ fn with_defaults(command: clap::Command, files: &BTreeMap<String, String>) -> cl
             None => arg,
         }
     };
-    command.mut_args(from_files).mut_subcommands(|subcommand| subcommand.mut_args(from_files))
+    let mutate =
+        |subcommand: clap::Command| subcommand.mut_args(from_files).mut_subcommands(|inner| inner.mut_args(from_files));
+    command.mut_args(from_files).mut_subcommands(mutate)
 }
 
 /// `NAME=value` lines of `.env.local` and `.env` in the working folder; the first wins.
@@ -197,6 +237,8 @@ pub(crate) fn env_files() -> BTreeMap<String, String> {
 /// Names of the environment variables that mean something.
 pub(crate) fn known_variables() -> Vec<String> {
     let command = Cli::command();
-    let args = command.get_arguments().chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    let inner = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+    let commands = command.get_subcommands().chain(inner);
+    let args = command.get_arguments().chain(commands.flat_map(clap::Command::get_arguments));
     args.filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned())).collect()
 }

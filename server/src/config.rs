@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use hogflare_ingest::disk::Durability;
 use hogflare_ingest::normalize::NormalizeSettings;
 
+use crate::catalog::CatalogConfig;
 use crate::cli::{self, ServeArgs};
 use crate::tokens::NamedToken;
 
@@ -22,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) durability: Durability,
     pub(crate) namespace: String,
     pub(crate) table_prefix: String,
+    pub(crate) catalog: CatalogConfig,
     pub(crate) commit_interval: Duration,
     pub(crate) late_commit_interval: Duration,
     pub(crate) tail_bytes_max: u64,
@@ -50,6 +52,11 @@ impl Config {
                  use a read token"
             );
         }
+        let catalog = CatalogConfig::new(args.catalog)?;
+        let commit_interval = match &args.commit_interval {
+            Some(text) => duration(text).context("--commit-interval")?,
+            None => catalog.commit_interval(),
+        };
         Ok(Config {
             listen: args.listen,
             listen_sdk: args.listen_sdk,
@@ -58,7 +65,8 @@ impl Config {
             durability: if args.durability == "os" { Durability::Os } else { Durability::Fsync },
             namespace: namespace(args.namespace)?,
             table_prefix: name(args.table_prefix, "--table-prefix")?,
-            commit_interval: duration(&args.commit_interval).context("--commit-interval")?,
+            catalog,
+            commit_interval,
             late_commit_interval: duration(&args.late_commit_interval).context("--late-commit-interval")?,
             tail_bytes_max: at_least(8 << 20, &args.tail_bytes_max).context("--tail-bytes-max")?,
             wal_bytes_max: at_least(256 << 20, &args.wal_bytes_max).context("--wal-bytes-max")?,
@@ -86,6 +94,7 @@ impl Config {
             durability: Durability::Fsync,
             namespace: "default".to_owned(),
             table_prefix: "hogflare_".to_owned(),
+            catalog: CatalogConfig::default(),
             commit_interval: Duration::from_secs(10),
             late_commit_interval: Duration::from_secs(300),
             tail_bytes_max: 128 << 20,
@@ -117,7 +126,7 @@ fn name(text: String, flag: &str) -> Result<String> {
     Ok(text)
 }
 
-fn namespace(text: String) -> Result<String> {
+pub(crate) fn namespace(text: String) -> Result<String> {
     if ["lake", "hogflare", "information_schema"].contains(&text.as_str()) {
         bail!("--namespace: {text:?} is the name of a schema of ours in SQL; choose another");
     }
@@ -215,9 +224,6 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         return None;
     }
     match name {
-        "HOGFLARE_CATALOG_URI" | "HOGFLARE_WAREHOUSE" | "HOGFLARE_TOKEN_FILE" => {
-            Some(format!("{name} is set, but this release writes to its embedded catalog only; the setting is ignored"))
-        }
         "HOGFLARE_PROJECTS" | "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
             Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
         }
@@ -272,6 +278,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("catalog", "embedded".to_owned()),
         ("namespace", config.namespace.clone()),
         ("table-prefix", config.table_prefix.clone()),
+        ("catalog", config.catalog.describe()),
         ("commit-interval", format!("{:?}", config.commit_interval)),
         ("late-commit-interval", format!("{:?}", config.late_commit_interval)),
         ("tail-bytes-max", config.tail_bytes_max.to_string()),

@@ -1,5 +1,6 @@
 //! `hogflare`: PostHog-compatible capture into Apache Iceberg tables, in one binary.
 
+mod catalog;
 mod cli;
 mod config;
 mod demo;
@@ -13,7 +14,7 @@ mod tokens;
 
 use std::process::ExitCode;
 
-use cli::Command;
+use cli::{CatalogCommand, Command};
 
 fn main() -> ExitCode {
     let cli = match cli::parse() {
@@ -24,10 +25,16 @@ fn main() -> ExitCode {
         Command::Serve(settings) => config::Config::new(*settings).and_then(|config| serve::run(config, None)),
         Command::Demo(settings) => demo::run(*settings),
         Command::Sql(query) => sql::run(&query),
+        Command::Catalog(CatalogCommand::Check(settings)) => return exit(catalog::check::run(*settings)),
+        Command::Catalog(CatalogCommand::Bill(args)) => catalog::bill::run(&args),
         Command::Config(settings) => config::print(*settings),
     };
+    exit(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("hogflare: {error:#}");
             ExitCode::FAILURE

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hogflare_catalog::embedded::EmbeddedCatalog;
+use hogflare_catalog::rest::RestCatalog;
 use hogflare_catalog::stall::Stalls;
+use hogflare_catalog::table_catalog::TableCatalog;
 use hogflare_catalog::{Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, SystemClock, Table, Views};
 use hogflare_ingest::disk::RealDisk;
 use hogflare_ingest::wal::FrameStall;
@@ -27,6 +29,8 @@ use crate::tokens::{self, Tokens};
 const CACHED_ENTRIES_MAX: usize = 32_000;
 /// Planning walks deep expression trees.
 const QUERY_STACK_BYTES: usize = 8 << 20;
+/// Listing a bucket costs money, and the files in question little.
+const REMOTE_METADATA_GRACE: Duration = Duration::from_secs(24 * 3600);
 const REQUESTS_LIMIT: Duration = Duration::from_secs(15);
 const COMMIT_LIMIT: Duration = Duration::from_secs(20);
 
@@ -89,7 +93,7 @@ async fn serve(
         edge: Arc::new(edge),
         ingest: parts.ingest.clone(),
         lake: Arc::clone(&parts.lake),
-        catalog: Arc::clone(&parts.catalog),
+        catalog: parts.catalog.clone(),
         engine: Arc::new(engine),
     };
     let mut accept = Tasks::new("accept");
@@ -129,7 +133,8 @@ struct Parts {
     folder: DataFolder,
     views: Arc<Views>,
     cache: Arc<MetadataCache>,
-    catalog: Arc<EmbeddedCatalog>,
+    /// None if the catalog is remote.
+    catalog: Option<Arc<EmbeddedCatalog>>,
     lake: Arc<Lake>,
     ingest: Ingest,
     writer: Writer,
@@ -141,18 +146,18 @@ fn open(config: &Config) -> Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let folder = DataFolder::open(&config.data_dir, clock.as_ref())?;
     let views = Arc::new(Views::new(folder.writer.clone()));
-    let cache = Arc::new(MetadataCache::new(Objects::local(), CACHED_ENTRIES_MAX));
+    let objects = Objects::new(config.catalog.storage.clone());
+    let cache = Arc::new(MetadataCache::new(objects.clone(), CACHED_ENTRIES_MAX));
     let settings = lake_settings(config, &folder);
-    let catalog = EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock))?;
-    let catalog = Arc::new(catalog);
-    let lake = Lake::open(
-        &folder,
-        settings,
-        Arc::clone(&views),
-        Arc::clone(&catalog) as Arc<_>,
-        Arc::clone(&cache),
-        Arc::clone(&clock),
-    )?;
+    let (catalog, used): (_, Arc<dyn TableCatalog>) = match config.catalog.remote() {
+        Some(remote) => (None, Arc::new(RestCatalog::new(remote.clone(), objects)?)),
+        None => {
+            let own = EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock))?;
+            let own = Arc::new(own);
+            (Some(Arc::clone(&own)), own)
+        }
+    };
+    let lake = Lake::open(&folder, settings, Arc::clone(&views), used, Arc::clone(&cache), Arc::clone(&clock))?;
     let ingest_settings = ingest_settings(config, &folder);
     let disk = Arc::new(RealDisk::new(config.durability));
     let parts = IngestParts { disk, views: Arc::clone(&views), clock };
@@ -169,19 +174,25 @@ fn open(config: &Config) -> Result<Parts> {
 }
 
 fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {
+    let is_remote = config.catalog.remote().is_some();
+    let local = LakeSettings::default();
     LakeSettings {
         namespace: config.namespace.clone(),
         table_prefix: config.table_prefix.clone(),
         commit_interval: config.commit_interval,
         late_commit_interval: config.late_commit_interval,
         tail_bytes_max: config.tail_bytes_max,
+        metadata_grace: if is_remote { REMOTE_METADATA_GRACE } else { local.metadata_grace },
+        shares_catalog: is_remote,
+        budget: config.catalog.budget(),
+        checked_as: config.catalog.remote().map(|_| config.catalog.describe()),
         stalls: Stalls {
             folder: folder.path.join("tmp"),
             seal: config.stall("seal"),
             pending: config.stall("pending"),
             post: config.stall("post"),
         },
-        ..LakeSettings::default()
+        ..local
     }
 }
 

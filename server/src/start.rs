@@ -19,6 +19,13 @@ pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, r
             recovered.rows, recovered.published_rows
         );
     }
+    if config.catalog.remote().is_some() {
+        println!("rows go to the catalog {} every {:?}", config.catalog.describe(), config.commit_interval);
+        println!(
+            "one process per data folder and table: a second one with a folder of its own writes beside this one, but \
+             they share neither rows that wait for a commit nor the memory of retries"
+        );
+    }
     println!(
         "reads need a token: {path}/read-token holds one (curl -H \"Authorization: Bearer $(cat {path}/read-token)\")"
     );

@@ -9,27 +9,46 @@ use std::time::Duration;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use parking_lot::RwLock;
 
 use super::credentials::{AzureProvider, CredentialSource, GcsProvider, Provider, Scope, StorageCredential};
 use super::place::{Place, Scheme};
 use crate::error::{Error, Result};
 
-/// A request to a store takes at most this long; parts and row groups are some megabytes.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Requests are repeated with the credentials they began with, so not for long.
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
 const RETRIES: usize = 4;
 
 /// How object stores are reached.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StorageSettings {
     /// With keys in it, nothing that a catalog vends is used.
     pub s3: S3Settings,
     /// PEM of roots that are trusted besides those of the system.
     pub extra_roots_pem: Option<Arc<[u8]>>,
+    /// Larger objects go up in parts.
+    pub single_put_bytes_max: usize,
+    /// All parts but the last have this size: R2 takes no others.
+    pub part_bytes: usize,
+    /// A request takes at most this long, tries not counted.
+    pub request_limit: Duration,
+    /// The first pause before a request is tried again.
+    pub retry_pause: Duration,
+}
+
+impl Default for StorageSettings {
+    fn default() -> StorageSettings {
+        StorageSettings {
+            s3: S3Settings::default(),
+            extra_roots_pem: None,
+            single_put_bytes_max: 64 << 20,
+            part_bytes: 16 << 20,
+            request_limit: Duration::from_secs(60),
+            retry_pause: Duration::from_millis(50),
+        }
+    }
 }
 
 /// What is left out comes from the catalog, else from the environment (`AWS_*`).
@@ -147,7 +166,7 @@ impl Clouds {
             .with_virtual_hosted_style_request(by_host)
             .with_allow_http(endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")))
             .with_client_options(self.client(endpoint.as_deref()))
-            .with_retry(retry());
+            .with_retry(self.retry());
         if let Some(endpoint) = &endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
         }
@@ -168,7 +187,7 @@ impl Clouds {
             Some(scope) => GoogleCloudStorageBuilder::new().with_credentials(Arc::new(GcsProvider(Arc::clone(scope)))),
             None => GoogleCloudStorageBuilder::from_env(),
         };
-        builder.with_bucket_name(bucket).with_client_options(self.client(None)).with_retry(retry())
+        builder.with_bucket_name(bucket).with_client_options(self.client(None)).with_retry(self.retry())
     }
 
     fn azure(&self, bucket: &str, scope: Option<&Arc<Scope>>) -> MicrosoftAzureBuilder {
@@ -180,12 +199,17 @@ impl Clouds {
         if !account.is_empty() {
             builder = builder.with_account(account);
         }
-        builder.with_container_name(container).with_client_options(self.client(None)).with_retry(retry())
+        builder.with_container_name(container).with_client_options(self.client(None)).with_retry(self.retry())
+    }
+
+    fn retry(&self) -> RetryConfig {
+        let backoff = BackoffConfig { init_backoff: self.settings.retry_pause, ..BackoffConfig::default() };
+        RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_LIMIT }
     }
 
     fn client(&self, endpoint: Option<&str>) -> ClientOptions {
         let mut options = ClientOptions::new()
-            .with_timeout(REQUEST_LIMIT)
+            .with_timeout(self.settings.request_limit)
             .with_connect_timeout(CONNECT_LIMIT)
             .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
         let roots = self.settings.extra_roots_pem.as_deref().map(Certificate::from_pem_bundle);
@@ -199,8 +223,4 @@ impl Clouds {
 fn is_prefix(known: &str, learned: &str, learned_path: &str) -> bool {
     super::credentials::same_prefix(known, learned)
         || Place::of(known).and_then(|place| place.path()).is_ok_and(|path| path.as_ref() == learned_path)
-}
-
-fn retry() -> RetryConfig {
-    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_LIMIT, ..RetryConfig::default() }
 }

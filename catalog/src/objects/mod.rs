@@ -23,20 +23,18 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, Result};
+use crate::telemetry;
 use cloud::Clouds;
 use place::Place;
 use route::RoutedStore;
-
-/// Larger objects go up in parts.
-const SINGLE_PUT_BYTES_MAX: usize = 64 << 20;
-/// All parts but the last have this size: R2 takes no others.
-const PART_BYTES: usize = 16 << 20;
 
 /// The files of the tables.
 #[derive(Clone, Debug)]
 pub struct Objects {
     routed: Arc<RoutedStore>,
     store: Arc<dyn ObjectStore>,
+    single_put_bytes_max: usize,
+    part_bytes: usize,
 }
 
 /// A file of a listing.
@@ -64,9 +62,10 @@ impl Objects {
     }
 
     fn over(local: Arc<dyn ObjectStore>, settings: StorageSettings) -> Objects {
+        let StorageSettings { single_put_bytes_max, part_bytes, .. } = settings;
         let routed = Arc::new(RoutedStore::new(local, Clouds::new(settings)));
         let store = Arc::clone(&routed) as Arc<dyn ObjectStore>;
-        Objects { routed, store }
+        Objects { routed, store, single_put_bytes_max, part_bytes }
     }
 
     /// The store behind [`Objects::path`].
@@ -105,12 +104,23 @@ impl Objects {
             return blocking(move || local::put_new(&location, &bytes)).await;
         }
         let path = place.path()?;
-        let put = if bytes.len() > SINGLE_PUT_BYTES_MAX {
+        let put = if bytes.len() > self.single_put_bytes_max {
             self.put_parts(&path, &bytes).await
         } else {
             self.put_once(&path, &bytes).await
         };
         put.map_err(|source| Error::Object { doing: "write", location: location.to_owned(), source })
+    }
+
+    /// Whether the store keeps an object that is there when it is asked to create it.
+    pub(crate) async fn refuses_second_put(&self, location: &str) -> Result<bool> {
+        let place = Place::of(location)?;
+        if place.is_local() {
+            return Ok(true);
+        }
+        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.store.put_opts(&place.path()?, PutPayload::from_static(b"again"), create).await;
+        Ok(matches!(put, Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })))
     }
 
     /// Makes a synced local file with these bytes an object, without a copy where the file system can;
@@ -168,13 +178,15 @@ impl Objects {
 
     async fn put_parts(&self, path: &ObjectPath, bytes: &Bytes) -> object_store::Result<()> {
         let mut upload = self.store.put_multipart(path).await?;
-        for first in (0..bytes.len()).step_by(PART_BYTES) {
-            let part = bytes.slice(first..(first + PART_BYTES).min(bytes.len()));
+        for first in (0..bytes.len()).step_by(self.part_bytes) {
+            let part = bytes.slice(first..(first + self.part_bytes).min(bytes.len()));
+            telemetry::store_request("put", part.len() as u64, 0);
             if let Err(error) = upload.put_part(PutPayload::from(part)).await {
                 let _ = upload.abort().await;
                 return Err(error);
             }
         }
+        telemetry::store_request("put", 0, 0);
         upload.complete().await.map(|_| ())
     }
 }

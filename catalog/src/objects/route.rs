@@ -15,6 +15,7 @@ use object_store::{
 
 use super::cloud::{Clouds, Opened};
 use super::place::Place;
+use crate::telemetry;
 
 #[derive(Clone, Debug)]
 pub(super) struct RoutedStore {
@@ -24,6 +25,7 @@ pub(super) struct RoutedStore {
 
 /// Where a path leads.
 struct Route {
+    is_cloud: bool,
     opened: Opened,
     key: ObjectPath,
     root: String,
@@ -46,7 +48,7 @@ impl RoutedStore {
         } else {
             self.clouds.open(&place).map_err(|error| generic(crate::error::chain(&error)))?
         };
-        Ok(Route { opened, root: place.root(), key: place.key })
+        Ok(Route { is_cloud: !place.is_local(), opened, root: place.root(), key: place.key })
     }
 }
 
@@ -64,6 +66,13 @@ impl Route {
                 request(Arc::clone(&self.opened.store), self.key.clone()).await
             }
             _ => answer,
+        }
+    }
+
+    /// Requests to buckets cost money.
+    fn count(&self, kind: &'static str, up: u64, down: u64) {
+        if self.is_cloud {
+            telemetry::store_request(kind, up, down);
         }
     }
 
@@ -87,6 +96,7 @@ impl fmt::Display for RoutedStore {
 impl ObjectStore for RoutedStore {
     async fn put_opts(&self, path: &ObjectPath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let route = self.route(path)?;
+        route.count("put", payload.content_length() as u64, 0);
         route
             .run(|store, key| {
                 let (payload, options) = (payload.clone(), options.clone());
@@ -101,6 +111,7 @@ impl ObjectStore for RoutedStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let route = self.route(path)?;
+        route.count("put", 0, 0);
         route
             .run(|store, key| {
                 let options = options.clone();
@@ -111,17 +122,21 @@ impl ObjectStore for RoutedStore {
 
     async fn get_opts(&self, path: &ObjectPath, options: GetOptions) -> Result<GetResult> {
         let route = self.route(path)?;
+        let options_head = options.head;
         let got = route.run(|store, key| {
             let options = options.clone();
             async move { store.get_opts(&key, options).await }
         });
         let mut got = got.await?;
+        let kind = if options_head { "head" } else { "get" };
+        route.count(kind, 0, if options_head { 0 } else { got.range.end - got.range.start });
         got.meta = route.outside(got.meta);
         Ok(got)
     }
 
     async fn get_ranges(&self, path: &ObjectPath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let route = self.route(path)?;
+        route.count("get", 0, ranges.iter().map(|range| range.end - range.start).sum());
         route
             .run(|store, key| {
                 let ranges = ranges.to_vec();
@@ -137,6 +152,7 @@ impl ObjectStore for RoutedStore {
             let this = this.clone();
             async move {
                 let route = this.route(&path)?;
+                route.count("delete", 0, 0);
                 route.run(|store, key| async move { store.delete(&key).await }).await?;
                 Ok(path)
             }
@@ -151,6 +167,7 @@ impl ObjectStore for RoutedStore {
         match self.route(prefix) {
             Err(error) => stream::once(async { Err(error) }).boxed(),
             Ok(route) => {
+                route.count("list", 0, 0);
                 let listed = route.opened.store.list(Some(&route.key));
                 listed.map_ok(move |meta| route.outside(meta)).boxed()
             }

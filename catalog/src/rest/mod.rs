@@ -30,6 +30,7 @@ use self::paths::{Paths, ServerConfig};
 use crate::error::Result;
 use crate::objects::{CredentialSource, Objects, StorageCredential};
 use crate::table_catalog::{CatalogError, CatalogFault, CommitReply, LoadedTable, TableCatalog};
+use crate::telemetry;
 
 const DELEGATION: &str = "X-Iceberg-Access-Delegation";
 
@@ -116,11 +117,6 @@ impl RestCatalog {
         self.inner.settings.profile
     }
 
-    /// Milliseconds by which the catalog's clock is ahead of ours.
-    pub fn clock_skew_ms(&self) -> i64 {
-        self.inner.http.skew_ms()
-    }
-
     /// Asks for the configuration, once.
     async fn paths(&self) -> Result<Arc<Paths>, HttpFailure> {
         let inner = &self.inner;
@@ -130,7 +126,7 @@ impl RestCatalog {
         }
         let base = paths::base(&inner.settings.uri);
         let url = paths::config_url(&base, inner.settings.warehouse.as_deref());
-        let answer = self.ask(&base, || inner.http.read(&url)).await?;
+        let answer = self.ask("config", &base, || inner.http.read(&url)).await?;
         let config: ServerConfig = parse(&answer.body)?;
         let paths = Arc::new(Paths::new(base, config));
         *known = Some(Arc::clone(&paths));
@@ -139,7 +135,12 @@ impl RestCatalog {
 
     /// Sends with the login's token; a token that ended is replaced once. Only for requests that a
     /// refused login leaves undone, which all are.
-    async fn ask(&self, base: &str, request: impl Fn() -> RequestBuilder) -> Result<Answer, HttpFailure> {
+    async fn ask(
+        &self,
+        kind: &'static str,
+        base: &str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Answer, HttpFailure> {
         let Inner { http, session, settings, .. } = self.inner.as_ref();
         for last in [false, true] {
             let bearer = session.bearer(http, base).await?;
@@ -147,6 +148,7 @@ impl RestCatalog {
                 Some(token) => request().bearer_auth(token),
                 None => request(),
             };
+            telemetry::catalog_request(kind);
             match http.send(signed).await {
                 Err(HttpFailure::Refused(refusal))
                     if !last && session.can_renew() && classify(&refusal, settings.profile) == Meaning::LoginEnded =>
@@ -176,7 +178,7 @@ impl RestCatalog {
                 None => request,
             }
         };
-        self.ask(&paths.base, request).await
+        self.ask("load", &paths.base, request).await
     }
 
     async fn load_table(&self, table: &TableIdent) -> Result<LoadedTable, HttpFailure> {
@@ -216,19 +218,24 @@ impl RestCatalog {
             let request = self.inner.http.write(&url).header("content-type", "application/json");
             self.delegated(request).body(body.clone())
         };
-        let answer = self.ask(&paths.base, request).await?;
+        let answer = self.ask("commit", &paths.base, request).await?;
         let answer: CommitTableResponse = parse(&answer.body)?;
         Ok(LoadedTable { metadata: Arc::new(answer.metadata), metadata_location: answer.metadata_location })
     }
 
-    async fn post_json(&self, url: &str, body: &impl serde::Serialize) -> Result<Answer, HttpFailure> {
+    async fn post_json(
+        &self,
+        kind: &'static str,
+        url: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<Answer, HttpFailure> {
         let paths = self.paths().await?;
         let body = serde_json::to_vec(body).expect("requests are plain data");
         let request = || {
             let request = self.inner.http.write(url).header("content-type", "application/json");
             self.delegated(request).body(body.clone())
         };
-        self.ask(&paths.base, request).await
+        self.ask(kind, &paths.base, request).await
     }
 }
 
@@ -271,7 +278,7 @@ impl CredentialSource for TableCredentials {
         if paths.serves_credentials() {
             let url = format!("{}/credentials", paths.table(&self.table));
             let request = || self.catalog.delegated(self.catalog.inner.http.read(&url));
-            let answer = self.catalog.ask(&paths.base, request).await.map_err(failed)?;
+            let answer = self.catalog.ask("credentials", &paths.base, request).await.map_err(failed)?;
             let answer: CredentialsAnswer = parse(&answer.body).map_err(failed)?;
             if !answer.storage_credentials.is_empty() {
                 return Ok(credentials("", HashMap::new(), Some(answer.storage_credentials)));
@@ -300,13 +307,13 @@ impl TableCatalog for RestCatalog {
     async fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
         let paths = self.paths().await.map_err(|failure| catalog_error(&failure))?;
         let url = paths.namespace(namespace);
-        match self.ask(&paths.base, || self.inner.http.read(&url)).await {
+        match self.ask("namespace", &paths.base, || self.inner.http.read(&url)).await {
             Ok(_) => return Ok(()),
             Err(HttpFailure::Refused(refusal)) if refusal.status == 404 => {}
             Err(failure) => return Err(catalog_error(&failure)),
         }
         let body = json!({"namespace": namespace.as_ref(), "properties": {}});
-        match self.post_json(&paths.namespaces(), &body).await {
+        match self.post_json("namespace", &paths.namespaces(), &body).await {
             Ok(_) => Ok(()),
             Err(HttpFailure::Refused(refusal)) if refusal.status == 409 => Ok(()),
             Err(failure) => Err(catalog_error(&failure)),
@@ -315,7 +322,7 @@ impl TableCatalog for RestCatalog {
 
     async fn create(&self, table: &TableIdent, request: CreateTableRequest) -> Result<LoadedTable, CatalogError> {
         let paths = self.paths().await.map_err(|failure| catalog_error(&failure))?;
-        let created = self.post_json(&paths.tables(table.namespace()), &request).await;
+        let created = self.post_json("create", &paths.tables(table.namespace()), &request).await;
         let taken = created.and_then(|answer| self.take_in(table, parse(&answer.body)?));
         match taken {
             Ok(loaded) => Ok(loaded),
@@ -347,11 +354,15 @@ impl TableCatalog for RestCatalog {
     async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError> {
         let paths = self.paths().await.map_err(|failure| catalog_error(&failure))?;
         let url = format!("{}?purgeRequested=false", paths.table(table));
-        match self.ask(&paths.base, || self.inner.http.delete(&url)).await {
+        match self.ask("drop", &paths.base, || self.inner.http.delete(&url)).await {
             Ok(_) => Ok(()),
             Err(HttpFailure::Refused(refusal)) if refusal.status == 404 => Ok(()),
             Err(failure) => Err(catalog_error(&failure)),
         }
+    }
+
+    fn clock_skew_ms(&self) -> i64 {
+        self.inner.http.skew_ms()
     }
 }
 

@@ -11,6 +11,7 @@ mod schema;
 pub use builder::{GroupBuilder, RowsInGroup};
 pub use dead_letter::{DeadLetterRow, SourceRow};
 pub use events::{EventRow, GROUP_SLOTS, Promoted};
+pub(crate) use schema::primitive_type;
 pub use schema::{
     BINDING_PROPERTY, Binding, adopt_batch, arrow_schema, field_id, iceberg_schema, partition_spec, present_batch,
     present_schema,

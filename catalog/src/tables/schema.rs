@@ -40,16 +40,19 @@ fn arrow_type(kind: Kind) -> DataType {
     }
 }
 
+pub(crate) fn primitive_type(kind: Kind) -> PrimitiveType {
+    match kind {
+        Kind::Text => PrimitiveType::String,
+        Kind::Long => PrimitiveType::Long,
+        Kind::Timestamp => PrimitiveType::Timestamptz,
+        Kind::Binary => PrimitiveType::Binary,
+    }
+}
+
 /// The schema with which a table is created. The catalog may give other field ids than these.
 pub fn iceberg_schema(table: Table) -> Result<Schema> {
     let fields = table.columns().iter().zip(1..).map(|(column, id)| {
-        let primitive = match column.kind {
-            Kind::Text => PrimitiveType::String,
-            Kind::Long => PrimitiveType::Long,
-            Kind::Timestamp => PrimitiveType::Timestamptz,
-            Kind::Binary => PrimitiveType::Binary,
-        };
-        let field = NestedField::new(id, column.name, Type::Primitive(primitive), column.required);
+        let field = NestedField::new(id, column.name, Type::Primitive(primitive_type(column.kind)), column.required);
         Arc::new(field.with_doc(column.doc))
     });
     Schema::builder().with_fields(fields).build().map_err(Error::iceberg("build the schema"))
@@ -93,6 +96,10 @@ impl Binding {
             .filter_map(|pair| pair.split_once('='))
             .filter_map(|(name, id)| Some((name, id.parse().ok()?)))
             .collect();
+        Binding::of(table, &bound)
+    }
+
+    pub(crate) fn of(table: Table, bound: &HashMap<&str, i32>) -> Binding {
         Binding { ids: table.columns().iter().map(|column| bound.get(column.name).copied()).collect() }
     }
 

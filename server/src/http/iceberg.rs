@@ -1,7 +1,5 @@
 //! `/iceberg`: the embedded catalog for other engines.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -39,7 +37,10 @@ async fn handle(State(services): State<Services>, request: Request<Body>) -> Res
         return answer(RestResponse::from(error));
     };
     let body = body.to_bytes();
-    let catalog = Arc::clone(&services.catalog);
+    let Some(catalog) = services.catalog.clone() else {
+        let words = "this server writes to a remote catalog: connect engines to that one (see `hogflare config`)";
+        return answer(RestResponse::from(RestError::new(404, "NoSuchEndpointException", words)));
+    };
     let answered = tokio::task::spawn_blocking(move || {
         let path = parts.uri.path().strip_prefix(MOUNT).unwrap_or_default().to_owned();
         let query = facts::query_pairs(parts.uri.query());

@@ -38,7 +38,8 @@ pub(crate) struct Services {
     pub(crate) edge: Arc<Edge>,
     pub(crate) ingest: Ingest,
     pub(crate) lake: Arc<Lake>,
-    pub(crate) catalog: Arc<EmbeddedCatalog>,
+    /// None if rows go to a remote catalog, which serves other engines itself.
+    pub(crate) catalog: Option<Arc<EmbeddedCatalog>>,
     pub(crate) engine: Arc<Engine>,
 }
 

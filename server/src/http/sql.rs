@@ -38,7 +38,10 @@ async fn run(State(services): State<Services>, request: Request<Body>) -> Respon
         _ => return (StatusCode::METHOD_NOT_ALLOWED, "use GET or POST").into_response(),
     };
     let answer = match parsed {
-        Ok(parsed) => services.engine.run(parsed, Reader { name: grant.name }).await,
+        Ok(parsed) => {
+            services.lake.freshen().await;
+            services.engine.run(parsed, Reader { name: grant.name }).await
+        }
         Err(error) => Err(error),
     };
     match answer {
