@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 
 mod commit;
+mod fake;
 mod faults;
 mod harness;
 mod rest;
