@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use iceberg::spec::{ManifestFile, Snapshot, TableMetadata};
 use parking_lot::Mutex;
 
@@ -11,23 +12,43 @@ use crate::error::Result;
 use crate::manifest::{LiveFile, read_manifest, read_manifest_list};
 use crate::objects::Objects;
 
+/// A manifest is at most 4 MiB while it is still merged.
+const WRITTEN_BYTES_MAX: usize = 32 << 20;
+
 /// Keeps the most recently used decoded metadata within a budget.
 #[derive(Debug)]
 pub struct MetadataCache {
     objects: Objects,
     lists: Mutex<Recent<Arc<[ManifestFile]>>>,
     manifests: Mutex<Recent<Arc<[LiveFile]>>>,
+    /// Files that this process wrote and did not need to read yet.
+    written: Mutex<Recent<Bytes>>,
 }
 
 impl MetadataCache {
     /// `entries_max` bounds the data files and manifests held, about 2 kB each.
     pub fn new(objects: Objects, entries_max: usize) -> MetadataCache {
         let recent = || Mutex::new(Recent::new(entries_max / 2));
-        MetadataCache { objects, lists: recent(), manifests: Mutex::new(Recent::new(entries_max / 2)) }
+        let manifests = Mutex::new(Recent::new(entries_max / 2));
+        let written = Mutex::new(Recent::new(WRITTEN_BYTES_MAX));
+        MetadataCache { objects, lists: recent(), manifests, written }
     }
 
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Keeps the bytes of a metadata file that was written, so that the next commit need not fetch it.
+    pub(crate) fn note_written(&self, location: &str, bytes: &Bytes) {
+        self.written.lock().put(location, bytes.clone(), bytes.len());
+    }
+
+    async fn read(&self, location: &str) -> Result<Bytes> {
+        let written = self.written.lock().take(location);
+        match written {
+            Some(bytes) => Ok(bytes),
+            None => self.objects.read(location).await,
+        }
     }
 
     /// The manifests of a snapshot.
@@ -36,7 +57,7 @@ impl MetadataCache {
         if let Some(list) = self.lists.lock().get(location) {
             return Ok(list);
         }
-        let bytes = self.objects.read(location).await?;
+        let bytes = self.read(location).await?;
         let list: Arc<[ManifestFile]> = read_manifest_list(&bytes, metadata)?.into();
         self.lists.lock().put(location, Arc::clone(&list), list.len());
         Ok(list)
@@ -48,7 +69,7 @@ impl MetadataCache {
         if let Some(files) = self.manifests.lock().get(location) {
             return Ok(files);
         }
-        let bytes = self.objects.read(location).await?;
+        let bytes = self.read(location).await?;
         let files: Arc<[LiveFile]> = read_manifest(&bytes, manifest)?.into();
         self.manifests.lock().put(location, Arc::clone(&files), files.len());
         Ok(files)
@@ -74,6 +95,12 @@ impl<V: Clone> Recent<V> {
         let (value, _, used) = self.entries.get_mut(key)?;
         *used = self.tick;
         Some(value.clone())
+    }
+
+    fn take(&mut self, key: &str) -> Option<V> {
+        let (value, weight, _) = self.entries.remove(key)?;
+        self.weight -= weight;
+        Some(value)
     }
 
     fn put(&mut self, key: &str, value: V, weight: usize) {

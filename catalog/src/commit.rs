@@ -220,6 +220,7 @@ impl Lake {
         let writes: Vec<_> =
             objects.iter().map(|(at, bytes)| self.cache.objects().put_new(at, bytes.clone())).collect();
         futures::future::try_join_all(writes).await?;
+        objects.iter().for_each(|(at, bytes)| self.cache.note_written(at, bytes));
         Ok(())
     }
 

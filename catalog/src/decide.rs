@@ -42,6 +42,10 @@ pub(crate) fn decide(
         (Some(shown), _) if shown.position == pending.through && shown.snapshot_id == pending.snapshot_id => {
             Decision::Committed
         }
+        _ if committed.is_some_and(|record| rolled_back(head, record)) => Decision::Inconsistent(format!(
+            "the table was rolled back behind snapshot {}, which holds acknowledged rows",
+            committed.map_or(0, |record| record.snapshot_id)
+        )),
         (Some(shown), Some(previous)) if same_mark(shown, previous) => Decision::NotCommitted,
         (None, None) if committed.is_none_or(|record| record.table_uuid != pending.table_uuid) => {
             Decision::NotCommitted

@@ -6,4 +6,5 @@ mod commit;
 mod fake;
 mod faults;
 mod harness;
+mod remote;
 mod rest;

@@ -36,6 +36,7 @@ mod server;
 mod state;
 mod storage;
 mod tables;
+mod vice;
 mod xml;
 
 pub(crate) use clock::ShiftedClock;
@@ -43,6 +44,7 @@ pub(crate) use counts::{Client, Counts};
 pub(crate) use fault::{Fault, FaultKind, Met, Step};
 pub(crate) use limits::Budget;
 use state::State;
+pub(crate) use vice::Vice;
 
 /// Whose manners the catalog has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub(crate) struct FakeSettings {
     /// The smallest part of an upload, the last one excepted.
     pub(crate) part_bytes_min: usize,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the catalog does against the protocol.
+    pub(crate) vice: Option<Vice>,
 }
 
 impl Default for FakeSettings {
@@ -99,6 +103,7 @@ impl Default for FakeSettings {
             hang: Duration::from_millis(20),
             part_bytes_min: 5 * 1024 * 1024,
             clock: Arc::new(SystemClock),
+            vice: None,
         }
     }
 }
@@ -178,6 +183,15 @@ impl FakeLake {
 
     pub(crate) fn delete_object(&self, key: &str) {
         assert!(self.state.lock().objects.remove(key), "there is no object {key}");
+    }
+
+    pub(crate) fn table_names(&self) -> Vec<String> {
+        self.state.lock().tables.tables.keys().map(ToString::to_string).collect()
+    }
+
+    /// Requests whose keys were not, or no longer, valid.
+    pub(crate) fn refused_keys(&self) -> usize {
+        self.state.lock().refused_keys
     }
 
     pub(crate) fn unfinished_uploads(&self) -> usize {

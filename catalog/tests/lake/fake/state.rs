@@ -26,6 +26,7 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) limits: Limits,
     pub(super) counts: Counts,
+    pub(super) refused_keys: usize,
     /// Requests to the catalog are dropped.
     pub(super) away: bool,
 }
@@ -82,6 +83,7 @@ impl State {
             access: Access::default(),
             faults: Faults::default(),
             counts: Counts::default(),
+            refused_keys: 0,
             away: false,
         }
     }

@@ -71,6 +71,7 @@ impl Operation {
 impl State {
     pub(super) fn answer_storage(&mut self, operation: &Operation, request: &Request) -> Response {
         if let Err(refused) = self.access.check_keys(request, &self.settings, self.settings.clock.now_us()) {
+            self.refused_keys += 1;
             return *refused;
         }
         match operation {
@@ -99,7 +100,8 @@ impl State {
     }
 
     fn must_not_replace(&self, key: &str, request: &Request) -> bool {
-        request.header("if-none-match") == Some("*") && self.objects.get(key).is_some()
+        let creates = self.settings.vice != Some(super::Vice::OverwritesObjects);
+        creates && request.header("if-none-match") == Some("*") && self.objects.get(key).is_some()
     }
 
     fn upload(&mut self, operation: &Operation, request: &Request) -> Result<Response, UploadError> {

@@ -13,6 +13,7 @@ use super::Profile;
 use super::counts::Client;
 use super::http::Response;
 use super::state::State;
+use super::vice::twist;
 
 /// The only properties below `write.metadata` that R2 takes.
 const METADATA_PROPERTIES: [&str; 3] = [
@@ -98,8 +99,15 @@ impl State {
     }
 
     /// Applies a commit as a whole, or refuses it and changes nothing.
-    pub(super) fn commit_table(&mut self, ident: &TableIdent, request: CommitTableRequest) -> Result<Stored, Refusal> {
+    pub(super) fn commit_table(
+        &mut self,
+        ident: &TableIdent,
+        mut request: CommitTableRequest,
+    ) -> Result<Stored, Refusal> {
         let profile = self.settings.profile;
+        if let (Some(vice), Some(before)) = (self.settings.vice, self.tables.tables.get(ident)) {
+            twist(vice, &mut request, &before.metadata);
+        }
         check_updates(profile, &request.updates)?;
         let before = self.tables.tables.get(ident).cloned();
         let creates = request.requirements.contains(&TableRequirement::NotExist);
