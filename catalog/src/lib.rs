@@ -6,8 +6,9 @@
 //! Reading order: [`tables`] declares the columns; [`frame`] is how rows stand in the log; [`view`] is what
 //! a query sees, the [`tail`] above the watermark included; `seal` turns open rows into local Parquet;
 //! `commit` moves sealed ranges into a table, with `decide` as the one rule about unclear answers and
-//! [`journal`] as its memory; [`embedded`] is the catalog behind the trait [`table_catalog`]. [`Lake`] holds
-//! them together, and `run` is the loops that the server starts.
+//! [`journal`] as its memory; [`history`] and [`removed`] are what metadata says of the past; [`embedded`] is
+//! the catalog behind the trait [`table_catalog`]. [`Lake`] holds them together, and `run` is the loops that
+//! the server starts.
 
 pub mod cache;
 mod cleanup;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod folder;
 pub mod frame;
 pub mod head;
+pub mod history;
 pub mod journal;
 pub mod lake;
 mod manifest;
@@ -27,6 +29,7 @@ mod names;
 pub mod objects;
 pub mod plan;
 mod reencode;
+pub mod removed;
 mod run;
 mod seal;
 mod snapshot;

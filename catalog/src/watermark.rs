@@ -1,5 +1,6 @@
 //! The mark that a commit leaves in its table: how far a writer's rows are in it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -48,4 +49,11 @@ impl FromStr for Watermark {
 /// The watermark that a table states for a writer's slot; none if the writer never committed to it.
 pub fn read_watermark(metadata: &TableMetadata, writer: &WriterId, slot: Slot) -> Result<Option<Watermark>, String> {
     metadata.properties().get(&writer.watermark_property(slot)).map(|text| text.parse()).transpose()
+}
+
+/// The watermarks of all writers that ever committed to a table, by slot id.
+pub fn all_watermarks(metadata: &TableMetadata) -> Result<BTreeMap<String, Watermark>, String> {
+    let marks =
+        metadata.properties().iter().filter_map(|(name, text)| Some((WriterId::slot_id_of_property(name)?, text)));
+    marks.map(|(slot_id, text)| Ok((slot_id, text.parse()?))).collect()
 }
