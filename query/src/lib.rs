@@ -13,8 +13,10 @@ mod params;
 mod request;
 mod scan;
 mod settings;
+mod snapshots;
 mod tables;
 mod telemetry;
+mod travel;
 mod views;
 
 pub use engine::{Answer, Body, Engine, Reader};
@@ -22,3 +24,4 @@ pub use error::{ErrorCode, Position, Result, SqlError};
 pub use params::Params;
 pub use request::{Format, SQL_BYTES_MAX, SqlRequest};
 pub use settings::QuerySettings;
+pub use travel::TimeTravel;

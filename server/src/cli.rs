@@ -149,6 +149,12 @@ pub(crate) struct SqlArgs {
     /// table, json, ndjson or csv
     #[arg(long, default_value = "table", value_parser = ["table", "json", "ndjson", "csv"])]
     pub(crate) format: String,
+    /// Read all tables as they were at this time (RFC 3339, or a date for its midnight in UTC)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<String>,
+    /// Read a table at a snapshot, a tag or a branch; may be repeated
+    #[arg(long = "snapshot", value_name = "TABLE:SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
 }
 
 /// Reads the command line over the environment over `.env.local` over `.env`.

@@ -1,7 +1,7 @@
 //! The subcommand `sql`: one statement to a running server.
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::SqlArgs;
 
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<()> {
         request = request.header("authorization", &format!("Bearer {token}"));
     }
     let mut response = request
-        .send_json(json!({"sql": args.query, "format": format}))
+        .send_json(body(args, format)?)
         .with_context(|| format!("cannot reach {url}; is the server running? --url names another one"))?;
     let failed = response.status().as_u16() != 200;
     let body = response.body_mut().with_config().limit(u64::MAX).read_to_string().context("the answer was cut off")?;
@@ -32,6 +32,22 @@ pub(crate) fn run(args: &SqlArgs) -> Result<()> {
         print!("{body}");
     }
     Ok(())
+}
+
+fn body(args: &SqlArgs, format: &str) -> Result<Value> {
+    let mut body = json!({"sql": args.query, "format": format});
+    if let Some(time) = &args.as_of {
+        body["as_of"] = json!(time);
+    }
+    if !args.snapshots.is_empty() {
+        let named = args.snapshots.iter().map(|named| {
+            let (table, snapshot) =
+                named.split_once(':').with_context(|| format!("--snapshot is TABLE:SNAPSHOT, not {named}"))?;
+            Ok((table.to_owned(), json!(snapshot)))
+        });
+        body["snapshots"] = Value::Object(named.collect::<Result<Map<_, _>>>()?);
+    }
+    Ok(body)
 }
 
 /// The token of the data folder; the demo's if only that is here.

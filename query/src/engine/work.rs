@@ -49,7 +49,7 @@ impl Work {
     pub(super) async fn run(mut self, outcome: Outcome) -> Result<()> {
         let statement = gate::parse(&self.request.sql)?;
         // Taken once, and held to the end: the files of old views go when their last query does.
-        let tables = self.tables();
+        let tables = self.tables()?;
         let session = tables.session();
         let params = std::mem::take(&mut self.request.params);
         let plan = gate::plan(&session, statement, params).await?;
@@ -76,16 +76,19 @@ impl Work {
         Ok(())
     }
 
-    fn tables(&self) -> Arc<QueryTables> {
-        Arc::new(QueryTables {
+    fn tables(&self) -> Result<Arc<QueryTables>> {
+        let past = self.request.past.clone();
+        let past = past.map(|past| past.resolve_names(&self.settings.table_prefix)).transpose()?;
+        Ok(Arc::new(QueryTables {
             view: self.views.current(),
+            past,
             context: Arc::clone(&self.scans),
             counts: Arc::new(ScanCounts::default()),
             namespace: self.settings.namespace.clone(),
             prefix: self.settings.table_prefix.clone(),
             planner: Arc::clone(&self.session),
             used: Mutex::default(),
-        })
+        }))
     }
 
     fn stats(&self, tables: &QueryTables, plan: &dyn ExecutionPlan, planned: Duration) -> Value {

@@ -8,3 +8,4 @@ mod guests;
 mod instants;
 mod limits;
 mod reading;
+mod travel;
