@@ -5,6 +5,7 @@
 //! [`Body`] is a stream of bytes in the [`Format`] asked for. The scan of a table joins three parts:
 //! data files planned from manifests, sealed local files, and the rows in memory.
 
+mod audit;
 mod engine;
 mod error;
 mod format;
@@ -19,6 +20,7 @@ mod telemetry;
 mod travel;
 mod views;
 
+pub use audit::{AuditReport, GuestSnapshot, Missing, SequenceAudit, TableAudit};
 pub use engine::{Answer, Body, Engine, Reader};
 pub use error::{ErrorCode, Position, Result, SqlError};
 pub use params::Params;

@@ -1,5 +1,6 @@
 //! `hogflare`: PostHog-compatible capture into Apache Iceberg tables, in one binary.
 
+mod audit;
 mod cli;
 mod config;
 mod demo;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Serve(settings) => config::Config::new(*settings).and_then(|config| serve::run(config, None)),
         Command::Demo(settings) => demo::run(*settings),
         Command::Sql(query) => sql::run(&query),
+        Command::Audit(args) => return audit::run(&args),
         Command::Config(settings) => config::print(*settings),
     };
     match result {

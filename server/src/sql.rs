@@ -1,19 +1,17 @@
 //! The subcommand `sql`: one statement to a running server.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::cli::SqlArgs;
 
 pub(crate) fn run(args: &SqlArgs) -> Result<()> {
-    let token = match &args.token {
-        Some(token) => Some(token.clone()),
-        None => own_token(args),
-    };
     let format = if args.format == "table" { "json" } else { &args.format };
     let url = format!("{}/api/sql", args.url.trim_end_matches('/'));
     let mut request = ureq::post(&url).config().http_status_as_error(false).build();
-    if let Some(token) = token {
+    if let Some(token) = read_token(args.token.as_deref(), &args.data_dir) {
         request = request.header("authorization", &format!("Bearer {token}"));
     }
     let mut response = request
@@ -40,21 +38,24 @@ fn body(args: &SqlArgs, format: &str) -> Result<Value> {
         body["as_of"] = json!(time);
     }
     if !args.snapshots.is_empty() {
-        let named = args.snapshots.iter().map(|named| {
+        let mut snapshots = Map::new();
+        for named in &args.snapshots {
             let (table, snapshot) =
                 named.split_once(':').with_context(|| format!("--snapshot is TABLE:SNAPSHOT, not {named}"))?;
-            Ok((table.to_owned(), json!(snapshot)))
-        });
-        body["snapshots"] = Value::Object(named.collect::<Result<Map<_, _>>>()?);
+            if snapshots.insert(table.to_owned(), json!(snapshot)).is_some() {
+                bail!("--snapshot names {table} twice");
+            }
+        }
+        body["snapshots"] = Value::Object(snapshots);
     }
     Ok(body)
 }
 
-/// The token of the data folder; the demo's if only that is here.
-fn own_token(args: &SqlArgs) -> Option<String> {
-    let folders = [args.data_dir.clone(), "./hogflare-demo".into()];
-    let read = |folder: &std::path::PathBuf| std::fs::read_to_string(folder.join("read-token")).ok();
-    folders.iter().find_map(read).map(|text| text.trim().to_owned())
+/// The token that is given, or that of the data folder; the demo's if only that is here.
+pub(crate) fn read_token(given: Option<&str>, data_dir: &Path) -> Option<String> {
+    let read = |folder: &Path| std::fs::read_to_string(folder.join("read-token")).ok();
+    let own = || [data_dir, Path::new("./hogflare-demo")].into_iter().find_map(read);
+    given.map(str::to_owned).or_else(|| own().map(|text| text.trim().to_owned()))
 }
 
 fn print_table(answer: &Value) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
 mod answers;
+mod audit;
 mod fixture;
 mod guests;
 mod instants;
