@@ -1,6 +1,7 @@
 //! `hogflare audit`: quiet about what is well or stated, and never about what is damaged.
 
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
@@ -8,8 +9,15 @@ use iceberg::{Catalog, TableIdent};
 use serde_json::{Value, json};
 
 use crate::harness::clients::duckdb;
+use crate::harness::load::{Load, Shape};
 use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
 use crate::oracle::{added_files, stock_client};
+
+const LOAD: Shape = Shape { connections: 3, batch_max: 8, late_every: Some(7), pause: Duration::from_millis(3) };
+
+/// Audits while events arrive and commits pass, and the commits that must have passed meanwhile.
+const AUDITS: usize = 12;
+const COMMITS: usize = 5;
 
 /// Sends this many events of a name.
 fn send(server: &Server, name: &str, count: usize) {
@@ -64,6 +72,22 @@ fn a_healthy_server_is_found_healthy() {
     let stranger = server.run(&["audit", "--token", "not-a-token"]);
     assert_eq!(stranger.status.code(), Some(2), "{}", said(&stranger));
     assert!(said(&stranger).contains("read token"), "{}", said(&stranger));
+}
+
+#[test]
+fn an_audit_sees_one_instant_while_rows_arrive_and_move() {
+    let server = Options::new().interval("300ms").start();
+    let load = Load::start(server.url(), &LOAD);
+    let (mut audits, mut snapshots, mut last) = (0, std::collections::BTreeSet::new(), 0);
+    while audits < AUDITS || snapshots.len() < COMMITS {
+        let acknowledged = load.acknowledged() as u64;
+        let events = audit(&server, 0);
+        let rows = events["rows"].as_u64().expect("rows");
+        assert!(rows >= acknowledged && rows >= last, "{rows} rows, {acknowledged} acknowledged, {last} before");
+        snapshots.extend(events["snapshot_id"].as_str().map(str::to_owned));
+        (audits, last) = (audits + 1, rows);
+    }
+    load.finish();
 }
 
 #[test]
