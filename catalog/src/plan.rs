@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use iceberg::spec::{DataContentType, DataFile, Datum, ManifestContentType, PrimitiveLiteral, PrimitiveType};
+use iceberg::spec::{DataContentType, DataFile, Datum, ManifestContentType, PrimitiveLiteral, PrimitiveType, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::MetadataCache;
@@ -74,7 +74,14 @@ pub struct DeleteFile {
 
 /// The live data files of a table's current snapshot, newest first.
 pub async fn plan_files(head: &TableHead, cache: &MetadataCache) -> Result<Vec<PlannedFile>> {
-    let Some(snapshot) = head.snapshot() else { return Ok(Vec::new()) };
+    match head.snapshot() {
+        Some(snapshot) => plan_snapshot(head, snapshot, cache).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The data files of one of the table's snapshots and the deletes that it holds for them, newest first.
+pub async fn plan_snapshot(head: &TableHead, snapshot: &Snapshot, cache: &MetadataCache) -> Result<Vec<PlannedFile>> {
     let mut data = Vec::new();
     let mut deletes = Vec::new();
     for manifest in cache.manifest_list(snapshot, &head.metadata).await?.iter() {

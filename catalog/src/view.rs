@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use iceberg::spec::SnapshotRef;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::frame::Part;
 use crate::head::TableHead;
 use crate::plan::PlannedFile;
-use crate::tables::{SLOTS, Slot, TABLES, Table, present_batch};
+use crate::tables::{SLOTS, Slot, TABLES, Table, present_batch, present_schema};
 use crate::tail::{Chunk, SealedRange, Tail};
 use crate::watermark::read_watermark;
 use crate::writer_id::WriterId;
@@ -165,7 +166,7 @@ impl ReadView {
     pub fn table(&self, table: Table) -> Result<TableView, NotReady> {
         let state = Arc::clone(&self.tables[table.index()]);
         let head = state.head.clone()?;
-        Ok(TableView { head, state })
+        Ok(TableView { head, shown: Shown::Present(state) })
     }
 
     pub fn head(&self, table: Table) -> Option<&Arc<TableHead>> {
@@ -191,28 +192,73 @@ impl TableState {
     }
 }
 
-/// One table at the instant of its view.
+/// One table at the instant of its view, or as a snapshot left it.
 #[derive(Clone, Debug)]
 pub struct TableView {
     pub head: Arc<TableHead>,
-    state: Arc<TableState>,
+    shown: Shown,
+}
+
+#[derive(Clone, Debug)]
+enum Shown {
+    /// The current snapshot and the tail above its watermark.
+    Present(Arc<TableState>),
+    /// Committed rows alone: properties have no history, so no watermark divides a past from a tail.
+    Snapshot { snapshot: Option<SnapshotRef>, schema: SchemaRef },
 }
 
 impl TableView {
-    /// The table's present schema; fields carry their Iceberg ids as metadata.
+    /// The table as one of its snapshots left it, under the schema of that time.
+    pub fn at(&self, snapshot: SnapshotRef) -> Result<TableView> {
+        let schema = snapshot.schema(&self.head.metadata).map_err(Error::iceberg("find the schema of the snapshot"))?;
+        let schema = present_schema(&schema)?;
+        Ok(TableView { head: Arc::clone(&self.head), shown: Shown::Snapshot { snapshot: Some(snapshot), schema } })
+    }
+
+    /// The current snapshot under the present schema, without the tail.
+    pub fn committed(&self) -> TableView {
+        let (snapshot, schema) = (self.head.snapshot().cloned(), Arc::clone(&self.head.schema));
+        TableView { head: Arc::clone(&self.head), shown: Shown::Snapshot { snapshot, schema } }
+    }
+
+    /// The table without rows, under its present schema.
+    pub fn empty(&self) -> TableView {
+        let schema = Arc::clone(&self.head.schema);
+        TableView { head: Arc::clone(&self.head), shown: Shown::Snapshot { snapshot: None, schema } }
+    }
+
+    /// The snapshot whose files are read; none for a table without one.
+    pub fn snapshot(&self) -> Option<&SnapshotRef> {
+        match &self.shown {
+            Shown::Present(_) => self.head.snapshot(),
+            Shown::Snapshot { snapshot, .. } => snapshot.as_ref(),
+        }
+    }
+
+    /// The table's schema at that instant; fields carry their Iceberg ids as metadata.
     pub fn schema(&self) -> &SchemaRef {
-        &self.head.schema
+        match &self.shown {
+            Shown::Present(_) => &self.head.schema,
+            Shown::Snapshot { schema, .. } => schema,
+        }
     }
 
     /// Rows in memory that are not in the table yet, in the present schema.
     pub fn tail_batches(&self) -> Result<Vec<RecordBatch>> {
-        let chunks = self.state.tails.iter().flat_map(|tail| &tail.chunks);
+        let chunks = self.tails().iter().flat_map(|tail| &tail.chunks);
         chunks.map(|chunk| present_batch(&chunk.batch, &self.head.binding, &self.head.schema)).collect()
     }
 
     /// Rows in local Parquet files that are not in the table yet.
     pub fn sealed_files(&self) -> Vec<PlannedFile> {
-        let ranges = self.state.tails.iter().flat_map(|tail| &tail.sealed);
+        let ranges = self.tails().iter().flat_map(|tail| &tail.sealed);
         ranges.flat_map(|range| PlannedFile::of_sealed(range, &self.head)).collect()
+    }
+
+    fn tails(&self) -> &[Tail] {
+        match &self.shown {
+            Shown::Present(state) => &state.tails,
+            Shown::Snapshot { .. } => &[],
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The mark that a commit leaves in its table: how far a writer's rows are in it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -70,4 +71,11 @@ fn read_mark<'a>(metadata: &'a TableMetadata, name: &str) -> Option<&'a str> {
         next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
     }
     None
+}
+
+/// The watermarks of all writers that ever committed to a table, by slot id.
+pub fn all_watermarks(metadata: &TableMetadata) -> Result<BTreeMap<String, Watermark>, String> {
+    let marks =
+        metadata.properties().iter().filter_map(|(name, text)| Some((WriterId::slot_id_of_property(name)?, text)));
+    marks.map(|(slot_id, text)| Ok((slot_id, text.parse()?))).collect()
 }

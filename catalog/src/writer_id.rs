@@ -41,6 +41,14 @@ impl WriterId {
         format!("hogflare.claim.{}", self.text)
     }
 
+    /// The slot id of whom a watermark property belongs to; none for other properties.
+    pub fn slot_id_of_property(name: &str) -> Option<String> {
+        let id = name.strip_prefix("hogflare.wm.")?;
+        let (digits, slot) = id.split_at_checked(32)?;
+        let is_id = digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && ["", "-late"].contains(&slot);
+        is_id.then(|| format!("{}{slot}", &digits[..16]))
+    }
+
     /// The first eight digits, for object names.
     pub fn short(&self) -> &str {
         &self.text[..8]

@@ -155,8 +155,34 @@ fn of_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::Execution(message) => of_execution(message),
         DataFusionError::ArrowError(error, _) => of_arrow(error),
         DataFusionError::External(error) => of_external(error.as_ref()),
-        error => internal(error),
+        error => missing_file(error).unwrap_or_else(|| internal(error)),
     }
+}
+
+/// Of a file that the table's metadata names and that is not there any more.
+fn missing_file(error: &(dyn std::error::Error + 'static)) -> Option<SqlError> {
+    let path = missing_path(error)?;
+    tracing::error!(path, "a file of a table is gone");
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let message = format!(
+        "the table names the file {file}, which is gone: someone deleted it; a query of another snapshot may do \
+         without it (lake.snapshots lists them)"
+    );
+    Some(SqlError::new(ErrorCode::Internal, message))
+}
+
+fn missing_path(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(object_store::Error::NotFound { path, .. }) = error.downcast_ref() {
+            return Some(path.clone());
+        }
+        cause = error.source();
+    }
+    // DataFusion keeps only the text where it fetches a footer.
+    let text = error.to_string();
+    let (path, _) = text.split_once("Object at location ")?.1.split_once(" not found")?;
+    Some(path.to_owned())
 }
 
 /// A fault of ours: the log gets the whole text, the client the kind.
@@ -273,7 +299,7 @@ fn of_external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> SqlEr
     if let Some(hogflare_catalog::Error::Refused(message)) = error.downcast_ref() {
         return SqlError::new(ErrorCode::Internal, message);
     }
-    internal(&error)
+    missing_file(error).unwrap_or_else(|| internal(&error))
 }
 
 fn first_line(message: &str) -> &str {

@@ -23,6 +23,7 @@ use crate::error::{ErrorCode, Result, SqlError};
 use crate::params::Params;
 use crate::request::SQL_BYTES_MAX;
 use crate::scan::IcebergTable;
+use crate::snapshots::SnapshotsTable;
 
 /// Brackets inside one another.
 const DEPTH_MAX: usize = 64;
@@ -316,7 +317,10 @@ fn is_ours(scan: &TableScan) -> bool {
     }
     let Some(source) = scan.source.as_any().downcast_ref::<DefaultTableSource>() else { return false };
     let provider = source.table_provider.as_any();
-    provider.is::<IcebergTable>() || provider.is::<GenerateSeriesTable>() || provider.is::<CteWorkTable>()
+    provider.is::<IcebergTable>()
+        || provider.is::<SnapshotsTable>()
+        || provider.is::<GenerateSeriesTable>()
+        || provider.is::<CteWorkTable>()
 }
 
 #[cfg(test)]

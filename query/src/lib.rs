@@ -5,6 +5,7 @@
 //! [`Body`] is a stream of bytes in the [`Format`] asked for. The scan of a table joins three parts:
 //! data files planned from manifests, sealed local files, and the rows in memory.
 
+mod audit;
 mod engine;
 mod error;
 mod format;
@@ -13,12 +14,16 @@ mod params;
 mod request;
 mod scan;
 mod settings;
+mod snapshots;
 mod tables;
 mod telemetry;
+mod travel;
 mod views;
 
+pub use audit::{AuditReport, GuestSnapshot, Missing, SequenceAudit, TableAudit};
 pub use engine::{Answer, Body, Engine, Reader};
 pub use error::{ErrorCode, Position, Result, SqlError};
 pub use params::Params;
 pub use request::{Format, SQL_BYTES_MAX, SqlRequest};
 pub use settings::QuerySettings;
+pub use travel::TimeTravel;

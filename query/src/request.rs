@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, Result, SqlError};
 use crate::params::Params;
+use crate::travel::TimeTravel;
 
 /// Longest SQL text that is looked at.
 pub const SQL_BYTES_MAX: usize = 1 << 20;
@@ -24,6 +25,8 @@ pub struct SqlRequest {
     pub timeout: Option<Duration>,
     /// The client's own id for the query, for cancelling it.
     pub query_id: Option<String>,
+    /// When the tables are read; none for now, with the rows that are not in them yet.
+    pub past: Option<TimeTravel>,
 }
 
 /// How rows are written.
@@ -96,6 +99,8 @@ struct Body {
     row_limit: Option<u64>,
     timeout_ms: Option<u64>,
     query_id: Option<String>,
+    as_of: Option<String>,
+    snapshots: Option<Map<String, Value>>,
 }
 
 impl SqlRequest {
@@ -103,7 +108,7 @@ impl SqlRequest {
         SqlRequest { sql: sql.into(), ..SqlRequest::default() }
     }
 
-    /// From a JSON body: `sql`, `params`, `format`, `row_limit`, `timeout_ms`, `query_id`.
+    /// From a JSON body: `sql`, `params`, `format`, `row_limit`, `timeout_ms`, `query_id`, `as_of`, `snapshots`.
     pub fn from_json(body: &[u8]) -> Result<SqlRequest> {
         let body: Body = serde_json::from_slice(body).map_err(|error| {
             let position = (error.line() as u64, error.column() as u64);
@@ -117,11 +122,27 @@ impl SqlRequest {
         if let Some(name) = body.format {
             request.format = Format::of_name(&name)?;
         }
+        if let Some(time) = body.as_of {
+            request.past_mut().set_as_of(&time)?;
+        }
+        // Without a name they still ask for the past: each table at its current snapshot.
+        if body.snapshots.is_some() {
+            request.past_mut();
+        }
+        for (table, snapshot) in body.snapshots.unwrap_or_default() {
+            let name = match &snapshot {
+                Value::String(name) => name.clone(),
+                Value::Number(id) => id.to_string(),
+                other => return Err(invalid(format!("snapshots: {table} has an id, a tag or a branch, not {other}"))),
+            };
+            request.past_mut().set_snapshot(&table, &name)?;
+        }
         request.with_query_id(body.query_id)
     }
 
     /// From a body of SQL (or none), and the decoded pairs of the query string: `sql`, `params` (JSON),
-    /// `format`, `row_limit`, `timeout_ms`, `query_id`. Other pairs are refused, a token among them.
+    /// `format`, `row_limit`, `timeout_ms`, `query_id`, `as_of`, `snapshot` (`<table>:<snapshot>`, may be
+    /// repeated). Other pairs are refused, a token among them.
     pub fn from_text<'a>(body: &[u8], pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<SqlRequest> {
         let text = std::str::from_utf8(body).map_err(|_| invalid("the SQL is not UTF-8".to_owned()))?;
         let mut request = SqlRequest::of_sql(text);
@@ -138,10 +159,22 @@ impl SqlRequest {
                 "row_limit" => request.row_limit = Some(limit(number(name, value)?)),
                 "timeout_ms" => request.timeout = Some(Duration::from_millis(number(name, value)?)),
                 "query_id" => query_id = Some(value.to_owned()),
+                "as_of" => request.past_mut().set_as_of(value)?,
+                "snapshot" => {
+                    let named = value.split_once(':');
+                    let (table, name) = named.ok_or_else(|| {
+                        invalid(format!("snapshot is <table>:<snapshot id, tag or branch>, not {value}"))
+                    })?;
+                    request.past_mut().set_snapshot(table, name)?;
+                }
                 name => return Err(invalid(format!("unknown parameter {name} in the URL"))),
             }
         }
         request.with_query_id(query_id)
+    }
+
+    fn past_mut(&mut self) -> &mut TimeTravel {
+        self.past.get_or_insert_default()
     }
 
     fn with_query_id(mut self, query_id: Option<String>) -> Result<SqlRequest> {

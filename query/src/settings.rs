@@ -38,6 +38,8 @@ pub struct QuerySettings {
     pub json_bytes_max: usize,
     /// Size of an answer in one of the streaming formats.
     pub stream_bytes_max: u64,
+    /// Positions that an audit holds at a time, one bit each.
+    pub audit_positions: u64,
 }
 
 impl QuerySettings {
@@ -61,6 +63,7 @@ impl QuerySettings {
             json_rows_max: 100_000,
             json_bytes_max: 128 << 20,
             stream_bytes_max: 16 << 30,
+            audit_positions: 1 << 28,
         }
     }
 }

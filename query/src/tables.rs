@@ -12,21 +12,27 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
-use hogflare_catalog::{ReadView, Table};
+use hogflare_catalog::{ReadView, Table, TableView};
 use parking_lot::Mutex;
 
 use crate::scan::{IcebergTable, ScanContext, ScanCounts};
+use crate::snapshots::SnapshotsTable;
+use crate::travel::TimeTravel;
 use crate::views;
 
 /// The SQL catalog, and its schema of views.
 pub(crate) const CATALOG: &str = "hogflare";
 /// A name for the schema of tables that needs no quotes, whatever the namespace is.
 const LAKE: &str = "lake";
+/// The table of what the tables' metadata says of their snapshots, beside the tables.
+const SNAPSHOTS: &str = "snapshots";
 
 /// What the names of one query stand for.
 #[derive(Debug)]
 pub(crate) struct QueryTables {
     pub(crate) view: Arc<ReadView>,
+    /// None for the present, the tail included.
+    pub(crate) past: Option<TimeTravel>,
     pub(crate) context: Arc<ScanContext>,
     pub(crate) counts: Arc<ScanCounts>,
     pub(crate) namespace: String,
@@ -56,14 +62,26 @@ impl QueryTables {
     }
 
     fn is_ready(&self, table: Table) -> bool {
-        self.view.head(table).is_some()
+        self.read(table).is_ok()
+    }
+
+    /// The table at the instant that the query asks for.
+    fn read(&self, table: Table) -> Result<TableView> {
+        let view = self.view.table(table).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        match &self.past {
+            None => Ok(view),
+            Some(past) => past.read(table, view).map_err(|error| DataFusionError::External(Box::new(error))),
+        }
+    }
+
+    fn provider(&self, table: Table, view: TableView) -> Arc<IcebergTable> {
+        let snapshot = view.snapshot().map(|snapshot| snapshot.snapshot_id());
+        self.used.lock().insert(table.short_name(), snapshot);
+        Arc::new(IcebergTable::new(view, Arc::clone(&self.context), Arc::clone(&self.counts)))
     }
 
     fn table(&self, table: Table) -> Result<Arc<IcebergTable>> {
-        let view = self.view.table(table).map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let snapshot = view.head.snapshot().map(|snapshot| snapshot.snapshot_id());
-        self.used.lock().insert(table.short_name(), snapshot);
-        Ok(Arc::new(IcebergTable::new(view, Arc::clone(&self.context), Arc::clone(&self.counts))))
+        Ok(self.provider(table, self.read(table)?))
     }
 }
 
@@ -137,13 +155,15 @@ impl SchemaProvider for Schema {
         self
     }
 
-    /// For listings only: a table that is not ready is left out here and refused by name.
+    /// For listings only: a table that cannot be read is left out here and refused by name.
     fn table_names(&self) -> Vec<String> {
         let ready = Table::ALL.into_iter().filter(|table| self.tables.is_ready(*table));
         match self.level {
             Level::Views => ready.map(|table| table.short_name().to_owned()).collect(),
-            Level::Bound | Level::Tables => {
-                ready.map(|table| format!("{}{}", self.tables.prefix, table.short_name())).collect()
+            Level::Bound => Vec::new(),
+            Level::Tables => {
+                let tables = ready.map(|table| format!("{}{}", self.tables.prefix, table.short_name()));
+                tables.chain([SNAPSHOTS.to_owned()]).collect()
             }
         }
     }
@@ -160,9 +180,11 @@ impl SchemaProvider for Schema {
             }
             Level::Bound => {
                 let Some(table) = views::table_named(name) else { return Ok(None) };
-                let view = self.tables.view.table(table).map_err(|error| DataFusionError::External(Box::new(error)))?;
-                Ok(Some(views::bound(table, &view, self.tables.table(table)?)?))
+                let view = self.tables.read(table)?;
+                let provider = self.tables.provider(table, view.clone());
+                Ok(Some(views::bound(table, &view, provider)?))
             }
+            Level::Tables if name == SNAPSHOTS => Ok(Some(Arc::new(SnapshotsTable::new(&self.tables.view)?))),
             Level::Tables => {
                 let Some(table) = self.tables.named(name) else { return Ok(None) };
                 Ok(Some(self.tables.table(table)?))
@@ -174,7 +196,7 @@ impl SchemaProvider for Schema {
         match self.level {
             Level::Views => views::text(name).is_some() || self.tables.named(name).is_some(),
             Level::Bound => views::table_named(name).is_some(),
-            Level::Tables => self.tables.named(name).is_some(),
+            Level::Tables => name == SNAPSHOTS || self.tables.named(name).is_some(),
         }
     }
 }

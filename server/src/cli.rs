@@ -28,6 +28,8 @@ pub(crate) enum Command {
     /// Look after the catalog that rows go to
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Prove that no row is lost or doubled: exit status 0 if so, 1 if not, 2 if the server cannot be asked
+    Audit(AuditArgs),
     /// Print the effective settings, secrets masked
     Config(Box<ServeArgs>),
 }
@@ -187,6 +189,28 @@ pub(crate) struct SqlArgs {
     /// table, json, ndjson or csv
     #[arg(long, default_value = "table", value_parser = ["table", "json", "ndjson", "csv"])]
     pub(crate) format: String,
+    /// Read all tables as they were at this time (RFC 3339, or a date for its midnight in UTC)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<String>,
+    /// Read a table at a snapshot, a tag or a branch; may be repeated
+    #[arg(long = "snapshot", value_name = "TABLE:SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Server to ask
+    #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567")]
+    pub(crate) url: String,
+    /// Read token; without one, the data folder's own is used
+    #[arg(long, env = "HOGFLARE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Data folder whose read-token is used
+    #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
+    pub(crate) data_dir: PathBuf,
+    /// Print the whole report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Reads the command line over the environment over `.env.local` over `.env`.

@@ -1,5 +1,6 @@
 //! `hogflare`: PostHog-compatible capture into Apache Iceberg tables, in one binary.
 
+mod audit;
 mod catalog;
 mod cli;
 mod config;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Sql(query) => sql::run(&query),
         Command::Catalog(CatalogCommand::Check(settings)) => return exit(catalog::check::run(*settings)),
         Command::Catalog(CatalogCommand::Bill(args)) => catalog::bill::run(&args),
+        Command::Audit(args) => return audit::run(&args),
         Command::Config(settings) => config::print(*settings),
     };
     exit(result.map(|()| ExitCode::SUCCESS))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::SqlArgs;
 
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<()> {
         request = request.header("authorization", &format!("Bearer {token}"));
     }
     let mut response = request
-        .send_json(json!({"sql": args.query, "format": format}))
+        .send_json(body(args, format)?)
         .with_context(|| format!("cannot reach {url}; is the server running? --url names another one"))?;
     let failed = response.status().as_u16() != 200;
     let body = response.body_mut().with_config().limit(u64::MAX).read_to_string().context("the answer was cut off")?;
@@ -30,6 +30,25 @@ pub(crate) fn run(args: &SqlArgs) -> Result<()> {
         print!("{body}");
     }
     Ok(())
+}
+
+fn body(args: &SqlArgs, format: &str) -> Result<Value> {
+    let mut body = json!({"sql": args.query, "format": format});
+    if let Some(time) = &args.as_of {
+        body["as_of"] = json!(time);
+    }
+    if !args.snapshots.is_empty() {
+        let mut snapshots = Map::new();
+        for named in &args.snapshots {
+            let (table, snapshot) =
+                named.split_once(':').with_context(|| format!("--snapshot is TABLE:SNAPSHOT, not {named}"))?;
+            if snapshots.insert(table.to_owned(), json!(snapshot)).is_some() {
+                bail!("--snapshot names {table} twice");
+            }
+        }
+        body["snapshots"] = Value::Object(snapshots);
+    }
+    Ok(body)
 }
 
 /// The token that is given, or that of the data folder; the demo's if only that is here.

@@ -5,6 +5,7 @@
 //! No test asserts a time; waits have a generous limit after which they fail.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod audit;
 mod edge;
 mod guests;
 mod harness;
@@ -14,5 +15,6 @@ mod samples;
 mod sdk;
 mod strace;
 mod tidy;
+mod travel;
 mod values;
 mod views;

@@ -61,7 +61,7 @@ async fn compare(server: &Server) -> Result<()> {
     Ok(())
 }
 
-async fn stock_client(server: &Server) -> Result<RestCatalog> {
+pub(crate) async fn stock_client(server: &Server) -> Result<RestCatalog> {
     let properties = HashMap::from([
         ("uri".to_owned(), server.iceberg_url()),
         ("warehouse".to_owned(), "hogflare".to_owned()),
@@ -82,7 +82,7 @@ async fn create_copy(catalog: &RestCatalog, namespace: &NamespaceIdent, ours: &T
 }
 
 /// The data files that a snapshot itself added.
-async fn added_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<DataFile>> {
+pub(crate) async fn added_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<DataFile>> {
     let mut files = Vec::new();
     for_each_entry(table, snapshot, |_, entry| {
         if entry.status() == ManifestStatus::Added && entry.snapshot_id() == Some(snapshot.snapshot_id()) {

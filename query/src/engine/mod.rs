@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datafusion::execution::session_state::SessionState;
-use hogflare_catalog::{MetadataCache, Views};
+use hogflare_catalog::{MetadataCache, Slot, Table, Views};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ use self::queue::Queue;
 pub use self::running::{Answer, Body};
 use self::running::{Outcome, Running, Stop};
 use self::work::Work;
+pub(crate) use self::work::execute;
+use crate::audit::{Audit, AuditReport};
 use crate::error::{ErrorCode, Result, SqlError, internal};
 use crate::request::{Format, SqlRequest};
 use crate::scan::{DeletedPositions, ScanContext};
@@ -68,6 +70,43 @@ impl Engine {
             tracing::debug!(query_id, reader = reader.name, code = error.code.as_str(), "query refused");
         }
         answer.map_err(|error| error.of_query(&query_id))
+    }
+
+    /// Counts every row of every table against its position, at one instant. `known` says how far the
+    /// log is durable and visible. Waits for a turn like a query and has the longest of their time limits;
+    /// dropping the future stops it.
+    pub async fn audit(&self, known: impl Fn(Slot, Table) -> u64, reader: Reader) -> Result<AuditReport> {
+        let started = Instant::now();
+        let query_id = Uuid::new_v4().to_string();
+        let (stop, entry) = self.running.enter(&query_id)?;
+        let turn = self.queue.turn().await?;
+        // Before the view, so that every row below these positions must be in it.
+        let logged = Slot::ALL.map(|slot| Table::ALL.map(|table| known(slot, table)));
+        let audit = Audit {
+            settings: self.settings.clone(),
+            session: Arc::clone(&self.session),
+            scans: Arc::clone(&self.scans),
+            writer: self.views.writer().clone(),
+            view: self.views.current(),
+            logged,
+        };
+        let timeout = self.settings.timeout_max;
+        let task = self.settings.runtime.spawn(async move {
+            let _turn = turn;
+            tokio::select! {
+                biased;
+                () = stop.stopped() => Err(cancelled()),
+                () = tokio::time::sleep(timeout) => Err(timed_out(timeout)),
+                report = audit.run() => report,
+            }
+        });
+        let entry = entry.with_task(task.abort_handle(), reader.name, started);
+        let mut report = task.await.unwrap_or_else(|error| Err(internal(&error)));
+        if let Ok(report) = &mut report {
+            report.check_log(&known);
+        }
+        entry.ended(report.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok"));
+        report
     }
 
     /// Stops a query. False if there is none of that id.

@@ -144,7 +144,7 @@ impl Entry {
         self
     }
 
-    fn ended(&self, outcome: &'static str) {
+    pub(super) fn ended(&self, outcome: &'static str) {
         if let Some(Task { reader, started, .. }) = &self.task {
             telemetry::query_ended(outcome, started.elapsed());
             let elapsed_ms = started.elapsed().as_millis();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::coop::CooperativeExec;
@@ -14,6 +15,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::sql::parser::Statement;
 use futures::TryStreamExt;
 use hogflare_catalog::Views;
 use parking_lot::Mutex;
@@ -24,6 +26,7 @@ use super::running::Outcome;
 use crate::error::{ErrorCode, Result, SqlError};
 use crate::format::{self, RowWriter, Sink, Summary};
 use crate::gate;
+use crate::params::Params;
 use crate::request::{Format, SqlRequest};
 use crate::scan::{ScanContext, ScanCounts};
 use crate::settings::QuerySettings;
@@ -49,12 +52,10 @@ impl Work {
     pub(super) async fn run(mut self, outcome: Outcome) -> Result<()> {
         let statement = gate::parse(&self.request.sql)?;
         // Taken once, and held to the end: the files of old views go when their last query does.
-        let tables = self.tables();
+        let tables = self.tables()?;
         let session = tables.session();
         let params = std::mem::take(&mut self.request.params);
-        let plan = gate::plan(&session, statement, params).await?;
-        let plan = limited(plan, self.row_limit)?;
-        let plan = yielding(session.create_physical_plan(&plan).await?)?;
+        let plan = planned(&session, statement, params, self.row_limit).await?;
         let planned = self.started.elapsed();
 
         let mut batches = execute_stream(Arc::clone(&plan), session.task_ctx())?;
@@ -76,16 +77,19 @@ impl Work {
         Ok(())
     }
 
-    fn tables(&self) -> Arc<QueryTables> {
-        Arc::new(QueryTables {
+    fn tables(&self) -> Result<Arc<QueryTables>> {
+        let past = self.request.past.clone();
+        let past = past.map(|past| past.resolve_names(&self.settings.table_prefix)).transpose()?;
+        Ok(Arc::new(QueryTables {
             view: self.views.current(),
+            past,
             context: Arc::clone(&self.scans),
             counts: Arc::new(ScanCounts::default()),
             namespace: self.settings.namespace.clone(),
             prefix: self.settings.table_prefix.clone(),
             planner: Arc::clone(&self.session),
             used: Mutex::default(),
-        })
+        }))
     }
 
     fn stats(&self, tables: &QueryTables, plan: &dyn ExecutionPlan, planned: Duration) -> Value {
@@ -107,6 +111,24 @@ impl Work {
             "snapshots": snapshots.collect::<Map<String, Value>>(),
         })
     }
+}
+
+/// Runs one of our own statements, through the same gate and limits as any other, to its last row.
+pub(crate) async fn execute(tables: &Arc<QueryTables>, sql: &str, params: Params) -> Result<SendableRecordBatchStream> {
+    let session = tables.session();
+    let plan = planned(&session, gate::parse(sql)?, params, None).await?;
+    Ok(execute_stream(plan, session.task_ctx())?)
+}
+
+async fn planned(
+    session: &SessionState,
+    statement: Statement,
+    params: Params,
+    row_limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = gate::plan(session, statement, params).await?;
+    let plan = limited(plan, row_limit)?;
+    yielding(session.create_physical_plan(&plan).await?)
 }
 
 struct AnswerWriter<'a> {

@@ -27,7 +27,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use hogflare_catalog::plan::{FileColumns, PlannedFile, plan_files};
+use hogflare_catalog::plan::{FileColumns, PlannedFile, plan_snapshot};
 use hogflare_catalog::{MetadataCache, TableView};
 use object_store::ObjectMeta;
 
@@ -51,7 +51,7 @@ pub(crate) struct ScanCounts {
     pub(crate) files_pruned: AtomicU64,
 }
 
-/// One table at the instant of the query's view.
+/// One table at the instant of the query's view, or at the snapshot that the query asks for.
 #[derive(Debug)]
 pub(crate) struct IcebergTable {
     view: TableView,
@@ -66,9 +66,11 @@ impl IcebergTable {
 
     /// All files of the table and of its tail, newest first, less those that the filters exclude.
     async fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PlannedFile>> {
-        let planned = plan_files(&self.view.head, &self.context.metadata).await.map_err(external)?;
         let mut files = self.view.sealed_files();
-        files.extend(planned);
+        if let Some(snapshot) = self.view.snapshot() {
+            let planned = plan_snapshot(&self.view.head, snapshot, &self.context.metadata).await;
+            files.extend(planned.map_err(external)?);
+        }
         let all = files.len();
         let files = prune::prune(files, filters, self.view.schema(), state)?;
         self.counts.files_scanned.fetch_add(files.len() as u64, Ordering::Relaxed);

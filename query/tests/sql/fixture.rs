@@ -39,6 +39,8 @@ pub(crate) struct Lake {
     metadata: Arc<TableMetadata>,
     manifests: Vec<ManifestFile>,
     objects: u64,
+    /// Of the next snapshot.
+    summary: HashMap<String, String>,
 }
 
 /// A row of the events table.
@@ -73,7 +75,9 @@ impl Lake {
         let metadata = Arc::new(created(Table::Events, &location(Table::Events)));
         let cache = Arc::new(MetadataCache::new(objects, 10_000));
         let builder = GroupBuilder::new(writer.clone(), [[1; 2]; 2]);
-        let mut lake = Lake { folder, views, cache, writer, builder, metadata, manifests: Vec::new(), objects: 0 };
+        let manifests = Vec::new();
+        let summary = HashMap::new();
+        let mut lake = Lake { folder, views, cache, writer, builder, metadata, manifests, objects: 0, summary };
         lake.publish();
         lake
     }
@@ -153,9 +157,24 @@ impl Lake {
         let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
         let file = self.data_file(&batch, true);
         let snapshot_id = self.add(vec![file], Vec::new()).await;
-        let mark = Watermark { epoch: 1, position: last, snapshot_id };
+        self.mark(last, snapshot_id);
+    }
+
+    /// States how far the table is.
+    pub(crate) fn mark(&mut self, position: u64, snapshot_id: i64) {
+        let mark = Watermark { epoch: 1, position, snapshot_id };
         let property = self.writer.watermark_property(Slot::Main);
-        self.change(|builder| builder.set_properties(HashMap::from([(property, mark.to_string())])).unwrap());
+        self.set_property(&property, &mark.to_string());
+    }
+
+    pub(crate) fn set_property(&mut self, name: &str, value: &str) {
+        let property = HashMap::from([(name.to_owned(), value.to_owned())]);
+        self.change(|builder| builder.set_properties(property).unwrap());
+    }
+
+    /// What the summary of the next snapshot says.
+    pub(crate) fn state(&mut self, summary: &[(&str, &str)]) {
+        self.summary = summary.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     }
 
     /// Adds a data file with the columns and field ids of a batch; gives its location.
@@ -288,7 +307,10 @@ impl Lake {
             .with_sequence_number(sequence)
             .with_timestamp_ms(metadata.last_updated_ms() + 1)
             .with_manifest_list(location)
-            .with_summary(Summary { operation: Operation::Append, additional_properties: HashMap::new() })
+            .with_summary(Summary {
+                operation: Operation::Append,
+                additional_properties: std::mem::take(&mut self.summary),
+            })
             .with_schema_id(metadata.current_schema_id())
             .build();
         let retention = SnapshotRetention::branch(None, None, None);

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
 mod answers;
+mod audit;
 mod fixture;
 mod guests;
 mod instants;
 mod limits;
 mod reading;
+mod travel;

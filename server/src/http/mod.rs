@@ -1,6 +1,7 @@
 //! The routes. Status codes and headers are known here and nowhere else.
 
 mod access;
+mod audit;
 mod body;
 mod cors;
 mod facts;
@@ -81,6 +82,7 @@ impl Edge {
 pub(crate) fn router(services: &Services) -> Router {
     sdk_routes(services)
         .merge(sql::routes(services))
+        .merge(audit::routes(services))
         .merge(iceberg::routes(services))
         .merge(ops::alive_routes())
         .merge(ops::ready_routes(services))

@@ -101,13 +101,13 @@ async fn cancel(State(services): State<Services>, Path(id): Path<String>, reques
     }
 }
 
-fn refused_access(denied: Denied) -> Response {
+pub(super) fn refused_access(denied: Denied) -> Response {
     let mut response = refused(&SqlError::new(ErrorCode::Unauthorized, denied.message()));
     *response.status_mut() = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     response
 }
 
-fn refused(error: &SqlError) -> Response {
+pub(super) fn refused(error: &SqlError) -> Response {
     let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, error.to_json()).into_response();
     let headers = response.headers_mut();

@@ -166,6 +166,19 @@ impl Server {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// Runs a subcommand that asks this server, with the token in the data folder.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("HOGFLARE_URL", self.url())
+            .env("HOGFLARE_DATA_DIR", self.data_dir())
+            .current_dir(self.home.path())
+            .args(arguments)
+            .output()
+            .expect("cannot start hogflare")
+    }
+
     /// Fails unless an acknowledgement waits for the disk.
     pub(crate) fn assert_durability_is_fsync(&self) {
         let config = self.config();
