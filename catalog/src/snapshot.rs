@@ -29,6 +29,9 @@ const KEEP_AT_MOST: usize = 360;
 /// A commit expires at most this many.
 const EXPIRE_AT_ONCE: usize = 20;
 
+/// Entry of the summary of every snapshot of ours.
+pub(crate) const WRITER_SUMMARY: &str = "hogflare.writer";
+
 /// Everything that one post needs. The objects are written first.
 #[derive(Debug)]
 pub(crate) struct Proposal {
@@ -151,7 +154,7 @@ impl Append<'_> {
         totals.plus(self.files).write(&mut properties);
         let pending = self.pending;
         properties.extend([
-            ("hogflare.writer".to_owned(), self.writer.slot_id(pending.slot)),
+            (WRITER_SUMMARY.to_owned(), self.writer.slot_id(pending.slot)),
             ("hogflare.epoch".to_owned(), self.epoch.to_string()),
             ("hogflare.after".to_owned(), pending.after.to_string()),
             ("hogflare.through".to_owned(), pending.through.to_string()),
