@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod demo;
 mod http;
+mod maintain;
 mod serve;
 mod sql;
 mod start;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Serve(settings) => config::Config::new(*settings).and_then(|config| serve::run(config, None)),
         Command::Demo(settings) => demo::run(*settings),
         Command::Sql(query) => sql::run(&query),
+        Command::Maintain(args) => maintain::run(&args),
         Command::Config(settings) => config::print(*settings),
     };
     match result {

@@ -5,6 +5,7 @@ mod body;
 mod cors;
 mod facts;
 mod iceberg;
+mod maintain;
 mod ops;
 mod sdk;
 mod sql;
@@ -81,6 +82,7 @@ pub(crate) fn router(services: &Services) -> Router {
     sdk_routes(services)
         .merge(sql::routes(services))
         .merge(iceberg::routes(services))
+        .merge(maintain::routes(services))
         .merge(ops::alive_routes())
         .merge(ops::ready_routes(services))
         .merge(ops::metrics_with_token(services))

@@ -7,7 +7,7 @@ use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
 use super::front::{Front, KINDS};
 
 /// Every way to read or change data; pages that are not there yet may be 404, but never answer.
-const READ_ROUTES: [(&str, &str); 12] = [
+const READ_ROUTES: [(&str, &str); 14] = [
     ("GET", "/api/sql?sql=select%201"),
     ("POST", "/api/sql"),
     ("GET", "/api/metrics"),
@@ -20,6 +20,8 @@ const READ_ROUTES: [(&str, &str); 12] = [
     ("GET", "/iceberg/v1/namespaces"),
     ("GET", "/iceberg/v1/namespaces/default/tables/hogflare_events"),
     ("POST", "/iceberg/v1/namespaces/default/tables/hogflare_events"),
+    ("POST", "/api/maintain/pause"),
+    ("POST", "/api/maintain/resume"),
 ];
 
 #[test]
