@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::folder::DataFolder;
 use crate::governor::{Budget, Governor};
 use crate::journal::Journal;
+use crate::pause::Pauses;
 use crate::seal::intact_ranges;
 use crate::stall::Stalls;
 use crate::table_catalog::TableCatalog;
@@ -131,6 +132,7 @@ pub struct Lake {
     pub(crate) catalog: Arc<dyn TableCatalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) governor: Governor,
+    pauses: Arc<Pauses>,
     /// When each table's head was learnt, microseconds since 1970.
     pub(crate) known_at_us: [AtomicI64; TABLES],
     pub(crate) checked: tokio::sync::Mutex<bool>,
@@ -170,6 +172,7 @@ impl Lake {
             incarnations: folder.incarnations.iter().cloned().collect(),
             views,
             cache,
+            pauses: catalog.pauses().cloned().unwrap_or_default(),
             catalog,
             governor: Governor::new(settings.budget, Arc::clone(&clock)),
             known_at_us: Default::default(),
@@ -225,6 +228,11 @@ impl Lake {
 
     pub fn settings(&self) -> &LakeSettings {
         &self.settings
+    }
+
+    /// Which tables are left alone for a while.
+    pub fn pauses(&self) -> &Arc<Pauses> {
+        &self.pauses
     }
 
     pub fn views(&self) -> &Arc<Views> {

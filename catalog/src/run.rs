@@ -48,6 +48,9 @@ impl Lake {
         }
         self.set_trouble(table, None);
         while !stopped(&mut stop, self.tick()).await {
+            if self.pauses().is_paused(table, self.clock.now_us()) {
+                continue;
+            }
             if let Err(error) = self.commit_due(table).await {
                 let wait = self.note_trouble(table, error);
                 if stopped(&mut stop, wait).await {

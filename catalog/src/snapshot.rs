@@ -27,6 +27,9 @@ const KEEP_AT_MOST: usize = 360;
 /// A commit expires at most this many.
 const EXPIRE_AT_ONCE: usize = 20;
 
+/// Entry of the summary of every snapshot of ours.
+pub(crate) const WRITER_SUMMARY: &str = "hogflare.writer";
+
 /// Everything that one post needs. The objects are written first.
 #[derive(Debug)]
 pub(crate) struct Proposal {

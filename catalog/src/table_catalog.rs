@@ -9,6 +9,8 @@ use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent};
 use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
 
+use crate::pause::Pauses;
+
 /// A table's metadata and where it stands.
 #[derive(Clone, Debug)]
 pub struct LoadedTable {
@@ -32,6 +34,11 @@ pub trait TableCatalog: Debug + Send + Sync {
 
     /// Drops a table's entry; its files stay. Dropping what is not there is no error.
     async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError>;
+
+    /// Where the catalog notes that a guest waits for us, if it does.
+    fn pauses(&self) -> Option<&Arc<Pauses>> {
+        None
+    }
 
     /// Milliseconds by which the catalog's clock is ahead of ours, as far as it is known.
     fn clock_skew_ms(&self) -> i64 {

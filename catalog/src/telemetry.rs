@@ -10,6 +10,7 @@ pub const COMMITS: &str = "hogflare_commits_total";
 pub const COMMITTED_ROWS: &str = "hogflare_committed_rows_total";
 pub const COMMIT_SECONDS: &str = "hogflare_commit_duration_seconds";
 pub const OLDEST_ROW_SECONDS: &str = "hogflare_commit_oldest_row_age_seconds";
+pub const COMMIT_PAUSED: &str = "hogflare_commit_paused";
 pub const TAIL_BYTES: &str = "hogflare_tail_bytes";
 pub const SEALED_BYTES: &str = "hogflare_sealed_bytes";
 
@@ -59,6 +60,10 @@ pub(crate) fn budget(table: Table, used: usize, most: usize) {
 
 pub(crate) fn interval(slot: Slot, table: Table, seconds: f64) {
     gauge!(INTERVAL_SECONDS, "table" => table.short_name(), "slot" => slot.name()).set(seconds);
+}
+
+pub(crate) fn paused(table: Table, is_paused: bool) {
+    gauge!(COMMIT_PAUSED, "table" => table.short_name()).set(f64::from(u8::from(is_paused)));
 }
 
 pub(crate) fn tails(tail_bytes: u64, sealed_bytes: u64) {

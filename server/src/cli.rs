@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Catalog(CatalogCommand),
     /// Prove that no row is lost or doubled: exit status 0 if so, 1 if not, 2 if the server cannot be asked
     Audit(AuditArgs),
+    /// Ask something of a running server, with an admin token
+    Maintain(MaintainArgs),
     /// Print the effective settings, secrets masked
     Config(Box<ServeArgs>),
 }
@@ -211,6 +213,38 @@ pub(crate) struct AuditArgs {
     /// Print the whole report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MaintainArgs {
+    #[command(subcommand)]
+    pub(crate) what: Maintenance,
+    /// Server to ask
+    #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567", global = true)]
+    pub(crate) url: String,
+    /// Secret of an admin token; without one, the first of HOGFLARE_ADMIN_TOKENS is used
+    #[arg(long, env = "HOGFLARE_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) token: Option<String>,
+    /// The server's own, as name:secret
+    #[arg(long, env = "HOGFLARE_ADMIN_TOKENS", default_value = "", hide = true, global = true)]
+    pub(crate) admin_tokens: String,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Maintenance {
+    /// Leave a table alone for a while, so that others can commit to it; its rows wait in the log
+    Pause {
+        /// Table to leave alone, such as events
+        table: String,
+        /// How long, up to 1h, such as 30s, 10m
+        #[arg(long = "for", default_value = "10m", value_name = "DURATION")]
+        wait: String,
+    },
+    /// Commit to a table again
+    Resume {
+        /// Table that was paused
+        table: String,
+    },
 }
 
 /// Reads the command line over the environment over `.env.local` over `.env`.

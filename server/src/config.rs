@@ -184,7 +184,8 @@ fn addresses(text: &str) -> Result<Vec<IpAddr>> {
 }
 
 /// `name:secret` entries. Entries for single projects are refused until their reads can be confined.
-fn tokens(text: &str) -> Result<Vec<NamedToken>> {
+/// `name:secret` entries, separated by `;` or newline.
+pub(crate) fn tokens(text: &str) -> Result<Vec<NamedToken>> {
     let entries = text.split([';', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     entries
         .map(|entry| {

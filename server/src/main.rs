@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod demo;
 mod http;
+mod maintain;
 mod serve;
 mod sql;
 mod start;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Catalog(CatalogCommand::Check(settings)) => return exit(catalog::check::run(*settings)),
         Command::Catalog(CatalogCommand::Bill(args)) => catalog::bill::run(&args),
         Command::Audit(args) => return audit::run(&args),
+        Command::Maintain(args) => maintain::run(&args),
         Command::Config(settings) => config::print(*settings),
     };
     exit(result.map(|()| ExitCode::SUCCESS))

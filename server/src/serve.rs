@@ -1,11 +1,12 @@
 //! Builds the parts in order, runs their tasks, and ends them in order.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hogflare_catalog::embedded::EmbeddedCatalog;
+use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::rest::RestCatalog;
 use hogflare_catalog::stall::Stalls;
 use hogflare_catalog::table_catalog::TableCatalog;
@@ -152,7 +153,11 @@ fn open(config: &Config) -> Result<Parts> {
     let (catalog, used): (_, Arc<dyn TableCatalog>) = match config.catalog.remote() {
         Some(remote) => (None, Arc::new(RestCatalog::new(remote.clone(), objects)?)),
         None => {
-            let own = EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock))?;
+            let root = config.catalog.warehouse_root().map(str::to_owned);
+            let lent = if root.is_some() { config.catalog.storage.as_config() } else { HashMap::new() };
+            let files = WarehouseFiles { root, objects, lent };
+            let own =
+                EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock), files)?;
             let own = Arc::new(own);
             (Some(Arc::clone(&own)), own)
         }
@@ -175,6 +180,7 @@ fn open(config: &Config) -> Result<Parts> {
 
 fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {
     let is_remote = config.catalog.remote().is_some();
+    let in_bucket = is_remote || config.catalog.warehouse_root().is_some();
     let local = LakeSettings::default();
     LakeSettings {
         namespace: config.namespace.clone(),
@@ -182,10 +188,10 @@ fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {
         commit_interval: config.commit_interval,
         late_commit_interval: config.late_commit_interval,
         tail_bytes_max: config.tail_bytes_max,
-        metadata_grace: if is_remote { REMOTE_METADATA_GRACE } else { local.metadata_grace },
+        metadata_grace: if in_bucket { REMOTE_METADATA_GRACE } else { local.metadata_grace },
         shares_catalog: is_remote,
         budget: config.catalog.budget(),
-        checked_as: config.catalog.remote().map(|_| config.catalog.describe()),
+        checked_as: in_bucket.then(|| config.catalog.describe()),
         stalls: Stalls {
             folder: folder.path.join("tmp"),
             seal: config.stall("seal"),

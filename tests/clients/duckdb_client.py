@@ -1,7 +1,8 @@
 """A DuckDB user with the iceberg extension: one JSON request a line in, one answer a line out.
 
 A request is {"uri", "token", "statements": […]}: a new connection attaches the catalog as `lake` and runs the
-statements; the answer is a list with {"columns": […], "rows": [[…]]} of each.
+statements; the answer is a list with {"columns": […], "rows": [[…]]} of each. Statements of "meanwhile" run in a
+second connection before the last one.
 """
 
 import json
@@ -40,8 +41,12 @@ def answer(result):
 
 def run(request):
     connection = connect(request)
+    *first, last = request["statements"]
     try:
-        return [answer(connection.execute(statement)) for statement in request["statements"]]
+        answers = [answer(connection.execute(statement)) for statement in first]
+        if request.get("meanwhile"):
+            run({**request, "statements": request["meanwhile"], "meanwhile": []})
+        return answers + [answer(connection.execute(last))]
     finally:
         connection.close()
 

@@ -5,6 +5,11 @@ Requests carry `uri`, `token`, `table` (in the namespace `default`) and `op`:
   each    filters → for each filter the sorted uuids
   audit   → {"rows": n, "writers": [[writer, rows, distinct positions, first, last], …]}
   append  rows (objects), tries → {"commits": n, "conflicts": n}
+As an administrator with the token `admin`:
+  stage       rows → creates the table with n rows in one transaction: {"rows": n, "early": was there before its end}
+  rename      to → {"rows": n} of the table under its new name
+  reregister  to → drops the table and registers its last metadata: {"rows": n}
+  tables      → names in the namespace
 A filter is null, {"eq": [column, value]}, {"null": column} or {"range": [column, from, to]}.
 """
 
@@ -39,9 +44,13 @@ def expression(wanted):
     raise ValueError(f"unknown filter {kind}")
 
 
+def open_catalog(request):
+    token = request.get("admin", request["token"])
+    return load_catalog("hogflare", type="rest", uri=request["uri"], token=token)
+
+
 def open_table(request):
-    catalog = load_catalog("hogflare", type="rest", uri=request["uri"], token=request["token"])
-    return catalog.load_table(("default", request["table"]))
+    return open_catalog(request).load_table(("default", request["table"]))
 
 
 def rows(request):
@@ -94,7 +103,47 @@ def append(request):
     return {"commits": commits, "conflicts": conflicts}
 
 
-OPERATIONS = {"rows": rows, "each": each, "audit": audit, "append": append}
+def stage(request):
+    catalog, name = open_catalog(request), ("default", request["table"])
+    data = pa.table({"n": range(request["rows"]), "half": [n // 2 for n in range(request["rows"])]})
+    with catalog.create_table_transaction(name, data.schema) as transaction:
+        with transaction.update_spec() as spec:
+            spec.add_identity("half")
+        transaction.append(data)
+        early = catalog.table_exists(name)
+    table = catalog.load_table(name)
+    found = sorted(table.scan().to_arrow().column("n").to_pylist())
+    assert found == list(range(request["rows"])), found
+    return {"rows": len(found), "early": early}
+
+
+def rename(request):
+    table = open_catalog(request).rename_table(("default", request["table"]), ("default", request["to"]))
+    return {"rows": table.scan().to_arrow().num_rows}
+
+
+def reregister(request):
+    catalog, name = open_catalog(request), ("default", request["table"])
+    location = catalog.load_table(name).metadata_location
+    catalog.drop_table(name)
+    table = catalog.register_table(("default", request["to"]), location)
+    return {"rows": table.scan().to_arrow().num_rows}
+
+
+def tables(request):
+    return [name for _, name in open_catalog(request).list_tables("default")]
+
+
+OPERATIONS = {
+    "rows": rows,
+    "each": each,
+    "audit": audit,
+    "append": append,
+    "stage": stage,
+    "rename": rename,
+    "reregister": reregister,
+    "tables": tables,
+}
 
 for line in sys.stdin:
     request = json.loads(line)

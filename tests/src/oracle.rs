@@ -1,20 +1,19 @@
 //! iceberg's own `RestCatalog` and `Transaction::fast_append` as an oracle for our commits: on a copy of the table,
 //! the same files appended one snapshot at a time are the same live entries (I11).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use iceberg::io::LocalFsStorageFactory;
 use iceberg::spec::{DataFile, ManifestContentType, ManifestStatus, SnapshotRef};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
-use iceberg::{Catalog, CatalogBuilder, NamespaceIdent, TableCreation, TableIdent};
-use iceberg_catalog_rest::{RestCatalog, RestCatalogBuilder};
+use iceberg::{Catalog, NamespaceIdent, TableCreation, TableIdent};
+use iceberg_catalog_rest::RestCatalog;
 
+use crate::guests::stock_client;
 use crate::harness::load::{Load, Shape};
-use crate::harness::{ADMIN, Options, Server, wait_for};
+use crate::harness::{Options, Server, wait_for};
 
 const LOAD: Shape = Shape { connections: 2, batch_max: 10, late_every: Some(5), pause: Duration::from_millis(5) };
 
@@ -59,16 +58,6 @@ async fn compare(server: &Server) -> Result<()> {
         assert_eq!(entry, &copied[path], "{path}");
     }
     Ok(())
-}
-
-pub(crate) async fn stock_client(server: &Server) -> Result<RestCatalog> {
-    let properties = HashMap::from([
-        ("uri".to_owned(), server.iceberg_url()),
-        ("warehouse".to_owned(), "hogflare".to_owned()),
-        ("token".to_owned(), ADMIN.to_owned()),
-    ]);
-    let builder = RestCatalogBuilder::default().with_storage_factory(Arc::new(LocalFsStorageFactory));
-    Ok(builder.load("stock", properties).await?)
 }
 
 async fn create_copy(catalog: &RestCatalog, namespace: &NamespaceIdent, ours: &Table) -> Result<Table> {

@@ -5,11 +5,13 @@ use serde_json::json;
 
 use crate::error::{Error, chain};
 
-/// Status and body; no body for 204 and for HEAD.
+/// Status and body; no body for 204, 304 and for HEAD.
 #[derive(Debug)]
 pub struct RestResponse {
     pub status: u16,
     pub body: Option<Vec<u8>>,
+    /// The header `ETag`, quotes included.
+    pub etag: Option<String>,
 }
 
 /// An error in the protocol's error model.
@@ -24,11 +26,15 @@ pub struct RestError {
 impl RestResponse {
     pub(super) fn json(status: u16, body: &impl Serialize) -> RestResponse {
         let body = serde_json::to_vec(body).expect("answers are plain data");
-        RestResponse { status, body: Some(body) }
+        RestResponse { status, body: Some(body), etag: None }
     }
 
     pub(super) fn empty(status: u16) -> RestResponse {
-        RestResponse { status, body: None }
+        RestResponse { status, body: None, etag: None }
+    }
+
+    pub(super) fn with_etag(self, etag: String) -> RestResponse {
+        RestResponse { etag: Some(etag), ..self }
     }
 }
 
@@ -43,6 +49,10 @@ impl RestError {
 
     pub(super) fn conflict(message: impl Into<String>) -> RestError {
         RestError::new(409, "CommitFailedException", message)
+    }
+
+    pub(super) fn exists(message: impl Into<String>) -> RestError {
+        RestError::new(409, "AlreadyExistsException", message)
     }
 
     pub(super) fn no_table(table: &iceberg::TableIdent) -> RestError {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use iceberg::{NamespaceIdent, TableIdent};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
@@ -18,6 +19,26 @@ pub(super) struct Store {
 }
 
 pub(super) type Properties = HashMap<String, String>;
+
+/// A table's pointer and where it goes; a new table comes from nowhere.
+#[derive(Debug)]
+pub(super) struct TableMove<'a> {
+    pub(super) table: &'a TableIdent,
+    pub(super) uuid: Uuid,
+    pub(super) from: Option<&'a str>,
+    pub(super) to: &'a str,
+}
+
+/// Pointers that were moved, and will be back unless this is committed.
+#[derive(Debug)]
+pub(super) struct Moved<'a>(Transaction<'a>);
+
+impl Moved<'_> {
+    /// Durable when this returns; after an error nobody knows.
+    pub(super) fn commit(self) -> Result<()> {
+        self.0.commit().map_err(Error::sqlite("commit the tables' pointers"))
+    }
+}
 
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Store> {
@@ -125,23 +146,38 @@ impl Store {
         pointers.collect()
     }
 
-    /// False if it exists.
-    pub(super) fn insert_table(&self, table: &TableIdent, uuid: &str, location: &str, now_ms: i64) -> Result<bool> {
-        let inserted = self.connection.execute(
-            "INSERT OR IGNORE INTO tables (namespace, name, uuid, metadata_location, updated_ms) VALUES (?, ?, ?, ?, ?)",
-            params![name_of(table.namespace()), table.name(), uuid, location, now_ms],
-        );
-        Ok(inserted.map_err(Error::sqlite("create a table's pointer"))? == 1)
+    /// Moves all pointers that still are where they are said to be; none if one of them is not.
+    pub(super) fn prepare(&mut self, moves: &[TableMove<'_>], now_ms: i64) -> Result<Option<Moved<'_>>> {
+        let failed = Error::sqlite("move the tables' pointers");
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        for TableMove { table, uuid, from, to } in moves {
+            let (namespace, uuid) = (name_of(table.namespace()), uuid.to_string());
+            let changed = match from {
+                Some(from) => transaction.execute(
+                    "UPDATE tables SET uuid = ?, metadata_location = ?, previous_location = metadata_location, \
+                     updated_ms = ? WHERE namespace = ? AND name = ? AND metadata_location = ?",
+                    params![uuid, to, now_ms, namespace, table.name(), from],
+                ),
+                None => transaction.execute(
+                    "INSERT OR IGNORE INTO tables (namespace, name, uuid, metadata_location, updated_ms) \
+                     VALUES (?, ?, ?, ?, ?)",
+                    params![namespace, table.name(), uuid, to, now_ms],
+                ),
+            };
+            if changed.map_err(&failed)? != 1 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Moved(transaction)))
     }
 
-    /// Moves the pointer if it still is at `from`; durable when this returns true.
-    pub(super) fn move_table(&self, table: &TableIdent, from: &str, to: &str, now_ms: i64) -> Result<bool> {
-        let moved = self.connection.execute(
-            "UPDATE tables SET metadata_location = ?, previous_location = metadata_location, updated_ms = ? \
-             WHERE namespace = ? AND name = ? AND metadata_location = ?",
-            params![to, now_ms, name_of(table.namespace()), table.name(), from],
+    /// False if there is no such table, or one of the new name.
+    pub(super) fn rename_table(&self, from: &TableIdent, to: &TableIdent, now_ms: i64) -> Result<bool> {
+        let renamed = self.connection.execute(
+            "UPDATE OR IGNORE tables SET namespace = ?, name = ?, updated_ms = ? WHERE namespace = ? AND name = ?",
+            params![name_of(to.namespace()), to.name(), now_ms, name_of(from.namespace()), from.name()],
         );
-        Ok(moved.map_err(Error::sqlite("move a table's pointer"))? == 1)
+        Ok(renamed.map_err(Error::sqlite("rename a table"))? == 1)
     }
 
     pub(super) fn drop_table(&self, table: &TableIdent) -> Result<()> {
@@ -153,7 +189,8 @@ impl Store {
     }
 }
 
-fn name_of(namespace: &NamespaceIdent) -> String {
+/// The levels of a namespace as one name, by which namespaces are sorted.
+pub(super) fn name_of(namespace: &NamespaceIdent) -> String {
     namespace.as_ref().join(&LEVEL_SEPARATOR.to_string())
 }
 

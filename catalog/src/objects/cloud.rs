@@ -72,6 +72,24 @@ impl fmt::Debug for S3Settings {
 }
 
 impl StorageSettings {
+    /// The keys that the operator gave, under the protocol's names; empty without keys.
+    pub fn as_config(&self) -> HashMap<String, String> {
+        let s3 = &self.s3;
+        if !self.has_static_keys() {
+            return HashMap::new();
+        }
+        let path_style = Some((!s3.virtual_host_style).to_string());
+        let values = [
+            ("s3.endpoint", s3.endpoint.clone()),
+            ("s3.region", Some(s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned()))),
+            ("s3.access-key-id", s3.access_key_id.clone()),
+            ("s3.secret-access-key", s3.secret_access_key.clone()),
+            ("s3.session-token", s3.session_token.clone()),
+            ("s3.path-style-access", path_style),
+        ];
+        values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
     /// Whether the operator gave keys, so that none need be vended.
     pub fn has_static_keys(&self) -> bool {
         self.s3.access_key_id.is_some()

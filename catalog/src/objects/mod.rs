@@ -191,6 +191,16 @@ impl Objects {
     }
 }
 
+/// Whether a location is a file of this machine.
+pub fn is_local(location: &str) -> bool {
+    Place::of(location).is_ok_and(|place| place.is_local())
+}
+
+/// See [`Objects::path`]; the same for all stores.
+pub fn path_of(location: &str) -> Result<ObjectPath> {
+    Place::of(location)?.path()
+}
+
 fn relative(prefix: &ObjectPath, path: &ObjectPath) -> String {
     let rest = path.as_ref().strip_prefix(prefix.as_ref()).unwrap_or(path.as_ref());
     rest.trim_start_matches('/').to_owned()

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hogflare_catalog::embedded::EmbeddedCatalog;
+use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::table_catalog::TableCatalog;
 use hogflare_catalog::tables::{EventRow, GroupBuilder};
@@ -38,7 +38,13 @@ pub(crate) fn open_with(
     let views = Arc::new(Views::new(folder.writer.clone()));
     let settings = LakeSettings { commit_interval: Duration::ZERO, ..settings };
     let cache = Arc::new(MetadataCache::new(Objects::local(), 100_000));
-    let opened = EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock) as _);
+    let opened = EmbeddedCatalog::open(
+        &folder.path,
+        settings.clone(),
+        Arc::clone(&views),
+        Arc::clone(&clock) as _,
+        WarehouseFiles::local(),
+    );
     let catalog = Arc::new(opened.unwrap());
     let used = between(Arc::clone(&catalog) as _);
     let lake = Lake::open(&folder, settings, Arc::clone(&views), used, Arc::clone(&cache), clock).unwrap();

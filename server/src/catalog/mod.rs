@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hogflare_catalog::Budget;
-use hogflare_catalog::objects::{S3Settings, StorageSettings};
+use hogflare_catalog::objects::{S3Settings, StorageSettings, is_local, path_of};
 use hogflare_catalog::rest::{Login, Profile, RestSettings};
 
 use self::args::CatalogArgs;
@@ -22,12 +22,19 @@ pub(crate) struct CatalogConfig {
     pub(crate) commits_per_minute: Option<usize>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) enum Choice {
-    /// Pointers in this process, files in the data folder.
-    #[default]
-    Embedded,
+    /// Pointers in this process; files in the data folder, or at a location such as `s3://bucket/prefix`.
+    Embedded {
+        root: Option<String>,
+    },
     Remote(Box<RestSettings>),
+}
+
+impl Default for Choice {
+    fn default() -> Choice {
+        Choice::Embedded { root: None }
+    }
 }
 
 impl CatalogConfig {
@@ -60,7 +67,15 @@ impl CatalogConfig {
     pub(crate) fn remote(&self) -> Option<&RestSettings> {
         match &self.choice {
             Choice::Remote(settings) => Some(settings),
-            Choice::Embedded => None,
+            Choice::Embedded { .. } => None,
+        }
+    }
+
+    /// Where the tables of the embedded catalog stand, if not in the data folder.
+    pub(crate) fn warehouse_root(&self) -> Option<&str> {
+        match &self.choice {
+            Choice::Embedded { root } => root.as_deref(),
+            Choice::Remote(_) => None,
         }
     }
 
@@ -75,14 +90,18 @@ impl CatalogConfig {
         }
     }
 
-    /// Commits to a catalog of others cost money, and every engine that reads it a look at one more file.
+    /// Commits to a bucket cost money, and every engine that reads it a look at one more file.
     pub(crate) fn commit_interval(&self) -> Duration {
-        Duration::from_secs(if self.remote().is_some() { 30 } else { 10 })
+        let in_bucket = self.remote().is_some() || self.warehouse_root().is_some();
+        Duration::from_secs(if in_bucket { 30 } else { 10 })
     }
 
     pub(crate) fn describe(&self) -> String {
         match self.remote() {
-            None => "embedded".to_owned(),
+            None => match self.warehouse_root() {
+                Some(root) => format!("embedded, files at {root}"),
+                None => "embedded".to_owned(),
+            },
             Some(rest) => match &rest.warehouse {
                 Some(warehouse) => format!("{} (warehouse {warehouse})", rest.uri),
                 None => rest.uri.clone(),
@@ -114,13 +133,21 @@ fn embedded(args: &CatalogArgs) -> Result<Choice> {
         (args.token.is_some(), "--token"),
         (args.account.is_some(), "--account"),
         (args.bucket.is_some(), "--bucket"),
-        (args.warehouse.is_some(), "--warehouse"),
     ] {
         if given {
             bail!("{flag} means nothing to the embedded catalog; leave it out, or choose --catalog rest or r2");
         }
     }
-    Ok(Choice::Embedded)
+    if let Some(root) = args.warehouse.as_deref().filter(|root| !is_bucket(root)) {
+        bail!(
+            "--warehouse: {root:?} is no bucket; with the embedded catalog write s3://bucket/prefix, gs:// or abfss://"
+        );
+    }
+    Ok(Choice::Embedded { root: args.warehouse.clone() })
+}
+
+fn is_bucket(location: &str) -> bool {
+    path_of(location).is_ok() && !is_local(location)
 }
 
 fn rest(args: &CatalogArgs) -> Result<RestSettings> {
@@ -207,6 +234,7 @@ mod tests {
             (&["--catalog-uri", "http://h", "--catalog-credential", "a"], "id:secret"),
             (&["--catalog-uri", "http://h", "--s3-access-key-id", "k"], "together"),
             (&["--token", "t"], "--token"),
+            (&["--warehouse", "name"], "s3://bucket/prefix"),
         ] {
             let error = config(line).expect_err("a mistake").to_string();
             assert!(error.contains(word), "{line:?}: {error}");

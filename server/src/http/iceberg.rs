@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -44,7 +44,11 @@ async fn handle(State(services): State<Services>, request: Request<Body>) -> Res
     let answered = tokio::task::spawn_blocking(move || {
         let path = parts.uri.path().strip_prefix(MOUNT).unwrap_or_default().to_owned();
         let query = facts::query_pairs(parts.uri.query());
-        let request = RestRequest { method: parts.method.as_str(), path: &path, query, body };
+        let if_none_match = facts::header(&parts.headers, IF_NONE_MATCH.as_str());
+        let delegation = facts::header(&parts.headers, "x-iceberg-access-delegation").unwrap_or_default();
+        let wants_credentials = delegation.contains("vended-credentials");
+        let method = parts.method.as_str();
+        let request = RestRequest { method, path: &path, query, if_none_match, wants_credentials, body };
         rest(&request, &catalog, access)
     });
     match answered.await {
@@ -55,10 +59,13 @@ async fn handle(State(services): State<Services>, request: Request<Body>) -> Res
 
 fn answer(response: RestResponse) -> Response {
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    match response.body {
+    let etag = response.etag.and_then(|etag| HeaderValue::from_str(&etag).ok());
+    let mut response = match response.body {
         Some(body) => sdk::json(status, body),
         None => status.into_response(),
-    }
+    };
+    response.headers_mut().extend(etag.map(|etag| (ETAG, etag)));
+    response
 }
 
 fn denial(denied: Denied) -> Response {

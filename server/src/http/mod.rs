@@ -6,6 +6,7 @@ mod body;
 mod cors;
 mod facts;
 mod iceberg;
+mod maintain;
 mod ops;
 mod sdk;
 mod sql;
@@ -84,6 +85,7 @@ pub(crate) fn router(services: &Services) -> Router {
         .merge(sql::routes(services))
         .merge(audit::routes(services))
         .merge(iceberg::routes(services))
+        .merge(maintain::routes(services))
         .merge(ops::alive_routes())
         .merge(ops::ready_routes(services))
         .merge(ops::metrics_with_token(services))

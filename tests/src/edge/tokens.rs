@@ -7,7 +7,7 @@ use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
 use super::front::{Front, KINDS};
 
 /// Every way to read or change data; pages that are not there yet may be 404, but never answer.
-const READ_ROUTES: [(&str, &str); 13] = [
+const READ_ROUTES: [(&str, &str); 15] = [
     ("GET", "/api/audit"),
     ("GET", "/api/sql?sql=select%201"),
     ("POST", "/api/sql"),
@@ -21,6 +21,8 @@ const READ_ROUTES: [(&str, &str); 13] = [
     ("GET", "/iceberg/v1/namespaces"),
     ("GET", "/iceberg/v1/namespaces/default/tables/hogflare_events"),
     ("POST", "/iceberg/v1/namespaces/default/tables/hogflare_events"),
+    ("POST", "/api/maintain/pause"),
+    ("POST", "/api/maintain/resume"),
 ];
 
 #[test]

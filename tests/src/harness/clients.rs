@@ -112,7 +112,20 @@ pub(crate) fn pyiceberg_rows(server: &Server, table: &str, columns: &[&str], fil
 
 /// Statements in a fresh DuckDB connection with the server attached as `lake`; the rows of each.
 pub(crate) fn duckdb(server: &Server, token: &str, statements: &[String]) -> Result<Vec<Rows>, String> {
-    let mut request = json!({"statements": statements});
+    ask_duckdb(server, token, json!({"statements": statements}))
+}
+
+/// The same, with statements that a second connection runs before the last one.
+pub(crate) fn duckdb_with(
+    server: &Server,
+    token: &str,
+    statements: &[&str],
+    meanwhile: &[&str],
+) -> Result<Vec<Rows>, String> {
+    ask_duckdb(server, token, json!({"statements": statements, "meanwhile": meanwhile}))
+}
+
+fn ask_duckdb(server: &Server, token: &str, mut request: Value) -> Result<Vec<Rows>, String> {
     connect(server, &mut request);
     request["token"] = json!(token);
     let answer = shared(&DUCKDB).try_ask(&request)?;

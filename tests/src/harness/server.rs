@@ -147,21 +147,24 @@ impl Server {
         command
     }
 
-    /// What `hogflare config` prints with the settings of this server.
-    pub(crate) fn config(&self) -> String {
-        let mut options = self.options.clone();
-        options.wrapper.clear();
-        let output: Output = Command::new(binary())
+    /// Runs the binary with these arguments, in the environment of this server.
+    pub(crate) fn hogflare(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
             .env_clear()
             .env("HOME", self.home.path())
-            .envs(options.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
-            .arg("config")
-            .arg("--data-dir")
-            .arg(self.data_dir())
-            .args(&options.arguments)
+            .args(arguments)
             .output()
-            .expect("cannot start hogflare config");
+            .expect("cannot start hogflare")
+    }
+
+    /// What `hogflare config` prints with the settings of this server.
+    pub(crate) fn config(&self) -> String {
+        let folder = self.data_dir().display().to_string();
+        let options = self.options.arguments.iter().map(String::as_str);
+        let arguments: Vec<&str> = ["config", "--data-dir", &folder].into_iter().chain(options).collect();
+        let output = self.hogflare(&arguments);
         assert!(output.status.success(), "hogflare config: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }

@@ -1,5 +1,8 @@
 //! Others write to our table: DuckDB changes rows and columns, PyIceberg appends, and ingest goes on.
 
+mod pause;
+mod tables;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -8,6 +11,8 @@ use uuid::Uuid;
 use crate::harness::audit::{self, Occurrences};
 use crate::harness::clients::{Client, duckdb, pyiceberg_rows};
 use crate::harness::load::{Load, Shape};
+pub(crate) use tables::stock_client;
+
 use crate::harness::{ADMIN, Options, PROJECT, Server, skipped, wait_for};
 
 const LOAD: Shape = Shape { connections: 2, batch_max: 5, late_every: Some(9), pause: Duration::from_millis(10) };
