@@ -8,10 +8,11 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, TableIdent};
 use serde_json::{Value, json};
 
+use crate::guests::stock_client;
 use crate::harness::clients::duckdb;
 use crate::harness::load::{Load, Shape};
 use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
-use crate::oracle::{added_files, stock_client};
+use crate::oracle::added_files;
 
 const LOAD: Shape = Shape { connections: 3, batch_max: 8, late_every: Some(7), pause: Duration::from_millis(3) };
 

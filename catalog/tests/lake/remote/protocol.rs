@@ -1,6 +1,8 @@
 //! The commit protocol against a catalog that misbehaves, by the names of the invariants that it keeps.
 
-use hogflare_catalog::{Slot, Table};
+use std::time::{Duration, Instant};
+
+use hogflare_catalog::{Budget, Slot, Table};
 
 use super::harness::{Dial, EVENTS, NAMESPACE, Scene};
 use crate::fake::{Client, FakeSettings, Fault, Step};
@@ -212,14 +214,17 @@ async fn i26_a_commit_is_one_post_and_three_puts() {
 
 #[tokio::test]
 async fn i17_credentials_roll_without_a_refused_request() {
-    let settings =
-        FakeSettings { credential_ttl: Some(std::time::Duration::from_millis(400)), ..FakeSettings::default() };
+    let settings = FakeSettings {
+        credential_ttl: Some(Duration::from_millis(400)),
+        window: Duration::ZERO,
+        ..FakeSettings::default()
+    };
     let scene = Scene::new(settings, Dial::r2);
     let mut process = scene.start();
     process.make_ready().await.unwrap();
     scene.fake.reset_counts();
-    let started = std::time::Instant::now();
-    while started.elapsed() < std::time::Duration::from_millis(2_000) {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(2_000) {
         process.append(1);
         process.settle().await;
         assert_eq!(process.lake.trouble(Table::Events), None);
@@ -307,4 +312,28 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
         json["path"] = serde_json::json!(std::fs::canonicalize(to).unwrap());
         std::fs::write(&identity, json.to_string()).unwrap();
     }
+}
+
+/// I13: commits as fast as they go, races lost again and again; no window holds more than R2 takes, and
+/// none is refused.
+#[tokio::test]
+async fn i13_a_storm_of_conflicts_stays_within_the_limits() {
+    let window = Duration::from_secs(1);
+    let settings = FakeSettings { window, ..FakeSettings::default() };
+    let mut scene = Scene::new(settings, Dial::r2);
+    scene.dial.settings.budget = Budget { window: Duration::from_millis(1_050), ..Budget::R2 };
+    let mut process = scene.start();
+    process.make_ready().await.unwrap();
+    for commit in 0..30 {
+        if commit % 2 == 0 {
+            scene.fake.script(Step::Commit, Fault::Foreign);
+        }
+        process.append(1);
+        process.settle().await;
+    }
+    scene.check_table();
+    let busiest = scene.fake.busiest();
+    assert!(busiest.values().all(|most| *most <= 20), "{busiest:?}");
+    let table = crate::fake::Budget::Commits(format!("{NAMESPACE}.{EVENTS}"));
+    assert!(busiest[&table] >= 10, "the budget is used: {busiest:?}");
 }
