@@ -1,6 +1,6 @@
 """A DuckDB user with the iceberg extension: one JSON request a line in, one answer a line out.
 
-A request is {"uri", "token", "statements": […]}: a new connection attaches the catalog as `lake` and runs the
+A request is {"uri", "token", "statements": […]}, of a remote catalog also with "warehouse", "credential" and "s3": a new connection attaches the catalog as `lake` and runs the
 statements; the answer is a list with {"columns": […], "rows": [[…]]} of each. Statements of "meanwhile" run in a
 second connection before the last one.
 """
@@ -29,8 +29,22 @@ def connect(request):
         folder = f"{SITE}/duckdb_extension_{extension}/extensions/v{duckdb.__version__}"
         connection.execute(f"LOAD {quoted(f'{folder}/{extension}.duckdb_extension')}")
     connection.execute("SET TimeZone = 'UTC'")
-    attach = f"ATTACH 'hogflare' AS lake (TYPE iceberg, ENDPOINT {quoted(request['uri'])}, TOKEN {quoted(request['token'])})"
-    connection.execute(attach)
+    options = f"TYPE iceberg, ENDPOINT {quoted(request['uri'])}"
+    if request.get("credential"):
+        client, secret = request["credential"].split(":")
+        login = f"CLIENT_ID {quoted(client)}, CLIENT_SECRET {quoted(secret)}, ENDPOINT {quoted(request['uri'])}"
+        connection.execute(f"CREATE SECRET login (TYPE iceberg, {login})")
+        options += ", SECRET login"
+    else:
+        options += f", TOKEN {quoted(request['token'])}"
+    if request.get("s3"):
+        s3 = request["s3"]
+        host = s3["endpoint"].removeprefix("http://")
+        keys = f"KEY_ID {quoted(s3['key'])}, SECRET {quoted(s3['secret'])}, REGION {quoted(s3['region'])}"
+        connection.execute(f"CREATE SECRET keys (TYPE s3, {keys}, ENDPOINT {quoted(host)}, URL_STYLE 'path', USE_SSL false)")
+        options += ", ACCESS_DELEGATION_MODE 'none'"
+    warehouse = request.get("warehouse", "hogflare")
+    connection.execute(f"ATTACH {quoted(warehouse)} AS lake ({options})")
     return connection
 
 

@@ -1,6 +1,7 @@
 """A PyIceberg user: one JSON request a line on standard input, one answer a line on standard output.
 
-Requests carry `uri`, `token`, `table` (in the namespace `default`) and `op`:
+Requests carry `uri`, `token`, `table` (in `namespace`, else `default`) and `op`; of a remote
+catalog also `warehouse`, `credential` (in place of `token`) and `s3`:
   rows    columns (empty: all), filter → {"columns": […], "rows": [[…]]}
   each    filters → for each filter the sorted uuids
   audit   → {"rows": n, "writers": [[writer, rows, distinct positions, first, last], …]}
@@ -45,12 +46,22 @@ def expression(wanted):
 
 
 def open_catalog(request):
-    token = request.get("admin", request["token"])
-    return load_catalog("hogflare", type="rest", uri=request["uri"], token=token)
+    settings = {"type": "rest", "uri": request["uri"]}
+    if request.get("warehouse"):
+        settings["warehouse"] = request["warehouse"]
+    if request.get("credential"):
+        settings |= {"credential": request["credential"], "scope": "catalog"}
+    else:
+        settings["token"] = request.get("admin", request["token"])
+    if request.get("s3"):
+        s3 = request["s3"]
+        settings |= {"s3.endpoint": s3["endpoint"], "s3.access-key-id": s3["key"]}
+        settings |= {"s3.secret-access-key": s3["secret"], "s3.region": s3["region"]}
+    return load_catalog("hogflare", **settings)
 
 
 def open_table(request):
-    return open_catalog(request).load_table(("default", request["table"]))
+    return open_catalog(request).load_table((request.get("namespace", "default"), request["table"]))
 
 
 def rows(request):

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::backends::Place;
 use crate::harness::audit::{self, Occurrences};
 use crate::harness::load::{Load, Shape};
 use crate::harness::{Options, PATIENCE, Server, skipped, wait_for};
@@ -25,12 +26,29 @@ enum Moment {
 
 #[test]
 fn acknowledged_events_survive_kills_exactly_once() {
-    if skipped("clients") {
-        return;
+    if !skipped("clients") {
+        kill_rounds(&Place::own(), rounds(20));
     }
-    let rounds = rounds();
-    let stalled = Options::new().interval("300ms").stall(STALLS);
-    let unstalled = Options::new().interval("300ms");
+}
+
+#[test]
+fn acknowledged_events_survive_kills_over_seaweedfs() {
+    if !skipped("clients") {
+        kill_rounds(&Place::seaweed(), rounds(8));
+    }
+}
+
+#[test]
+fn acknowledged_events_survive_kills_over_our_catalog_on_s3() {
+    if !skipped("clients") {
+        kill_rounds(&Place::our_catalog_on_s3(), rounds(8));
+    }
+}
+
+fn kill_rounds(place: &Place, rounds: usize) {
+    let base = || (place.options)(Options::new().interval("300ms").set("HOGFLARE_TABLE_PREFIX", "hogflare_"));
+    let stalled = base().stall(STALLS);
+    let unstalled = base();
     let mut server = stalled.clone().start();
     server.assert_durability_is_fsync();
     let mut acknowledged: Vec<Uuid> = Vec::new();
@@ -57,7 +75,8 @@ fn acknowledged_events_survive_kills_exactly_once() {
     let occurrences = Occurrences::ask(&server);
     let counted = STEPS.iter().zip(open).map(|(step, times)| format!("{step} {times}")).collect::<Vec<_>>().join(", ");
     println!(
-        "{rounds} kills, {} events acknowledged, {} stored; rounds with a step open at the kill: {counted}",
+        "{}: {rounds} kills, {} events acknowledged, {} stored; rounds with a step open at the kill: {counted}",
+        place.name,
         acknowledged.len(),
         occurrences.len()
     );
@@ -65,10 +84,10 @@ fn acknowledged_events_survive_kills_exactly_once() {
     check_all_is_committed(server, &acknowledged);
 }
 
-/// 20, or as many as `HOGFLARE_KILL_ROUNDS` says.
-fn rounds() -> usize {
+/// This many, or as many as `HOGFLARE_KILL_ROUNDS` says.
+fn rounds(usual: usize) -> usize {
     let asked = std::env::var("HOGFLARE_KILL_ROUNDS").ok();
-    let rounds = asked.map_or(20, |text| text.parse().expect("HOGFLARE_KILL_ROUNDS is a number"));
+    let rounds = asked.map_or(usual, |text| text.parse().expect("HOGFLARE_KILL_ROUNDS is a number"));
     assert!(rounds >= 2 * STEPS.len(), "fewer rounds cannot meet every step");
     rounds
 }

@@ -94,6 +94,8 @@ impl Drop for Client {
 static PYICEBERG: LazyLock<Mutex<Client>> = LazyLock::new(|| Mutex::new(Client::python("pyiceberg_client.py")));
 static DUCKDB: LazyLock<Mutex<Client>> = LazyLock::new(|| Mutex::new(Client::python("duckdb_client.py")));
 
+static CLICKHOUSE: LazyLock<Mutex<Client>> = LazyLock::new(|| Mutex::new(Client::python("clickhouse_client.py")));
+
 fn shared(client: &'static LazyLock<Mutex<Client>>) -> MutexGuard<'static, Client> {
     client.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -127,12 +129,28 @@ pub(crate) fn duckdb_with(
 
 fn ask_duckdb(server: &Server, token: &str, mut request: Value) -> Result<Vec<Rows>, String> {
     connect(server, &mut request);
-    request["token"] = json!(token);
+    if server.remote().is_none() {
+        request["token"] = json!(token);
+    }
     let answer = shared(&DUCKDB).try_ask(&request)?;
     Ok(answer.as_array().expect("a list").iter().map(Rows::from_json).collect())
 }
 
+/// Statements in a fresh ClickHouse session with the tables attached as `lake`; the rows of each.
+pub(crate) fn clickhouse(server: &Server, statements: &[String]) -> Result<Vec<Vec<Value>>, String> {
+    let mut request = json!({"statements": statements});
+    connect(server, &mut request);
+    let answer = shared(&CLICKHOUSE).try_ask(&request)?;
+    let rows = |answer: &Value| answer["rows"].as_array().expect("rows").clone();
+    Ok(answer.as_array().expect("a list").iter().map(rows).collect())
+}
+
 fn connect(server: &Server, request: &mut Value) {
-    request["uri"] = json!(server.iceberg_url());
-    request["token"] = json!(server.read_token());
+    match server.remote() {
+        Some(remote) => remote.tell(request),
+        None => {
+            request["uri"] = json!(server.iceberg_url());
+            request["token"] = json!(server.read_token());
+        }
+    }
 }

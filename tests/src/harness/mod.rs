@@ -1,6 +1,7 @@
 //! What the tests share: the server as a process, its answers, real clients, load, a faulty network.
 
 pub(crate) mod audit;
+pub(crate) mod backend;
 pub(crate) mod clients;
 pub(crate) mod http;
 pub(crate) mod load;

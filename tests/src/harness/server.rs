@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::backend::Remote;
 use super::http::{self, Answer};
 use super::{ADMIN, PATIENCE, wait_for};
 
@@ -20,6 +21,7 @@ pub(crate) struct Options {
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
     wrapper: Vec<OsString>,
+    remote: Option<Remote>,
 }
 
 impl Options {
@@ -54,6 +56,12 @@ impl Options {
         self.set("HOGFLARE_TEST_STALL", steps)
     }
 
+    /// Notes where the rows go, for clients that read them there.
+    pub(crate) fn remote(mut self, remote: Remote) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
     /// Starts the server under another program, which must keep it as its own process (`strace -D`).
     pub(crate) fn under(mut self, wrapper: impl IntoIterator<Item = OsString>) -> Self {
         self.wrapper = wrapper.into_iter().collect();
@@ -62,6 +70,13 @@ impl Options {
 
     pub(crate) fn start(self) -> Server {
         Server::start(self)
+    }
+
+    /// Starts on `data` in a folder that is there.
+    pub(crate) fn start_in(self, home: TempDir) -> Server {
+        let mut server = Server { options: self, home, running: None };
+        server.restart();
+        server
     }
 }
 
@@ -89,14 +104,27 @@ impl Server {
         server
     }
 
+    /// Does not wait until queries are answered.
+    pub(crate) fn start_unready(options: Options) -> Self {
+        let home = TempDir::with_prefix("hogflare-outside-").expect("cannot make a temporary folder");
+        let mut server = Server { options, home, running: None };
+        server.launch();
+        server
+    }
+
     /// Starts a stopped or killed server again on its folder, at a new address.
     pub(crate) fn restart(&mut self) {
         self.restart_with(self.options.clone());
     }
 
     pub(crate) fn restart_with(&mut self, options: Options) {
-        assert!(self.running.is_none(), "the server still runs");
         self.options = options;
+        self.launch();
+        self.wait_ready();
+    }
+
+    fn launch(&mut self) {
+        assert!(self.running.is_none(), "the server still runs");
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cannot start the server");
         let (found, address) = channel();
@@ -116,7 +144,6 @@ impl Server {
             .trim()
             .to_owned();
         self.running = Some(Running { child, url, read_token, log });
-        self.wait_ready();
     }
 
     /// Ingest and query both answer.
@@ -209,6 +236,11 @@ impl Server {
     /// `127.0.0.1:<port>`.
     pub(crate) fn address(&self) -> &str {
         self.url().trim_start_matches("http://")
+    }
+
+    /// Where the rows go, if not to the server's own catalog.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.options.remote.as_ref()
     }
 
     pub(crate) fn iceberg_url(&self) -> String {
