@@ -295,7 +295,8 @@ impl Scratch<'_> {
                 Verdict::Bad,
                 "the catalog took a snapshot id that the table has already: a replayed commit would be applied twice",
             ),
-            _ => report.good(WHAT),
+            CommitReply::Conflict(_) | CommitReply::Rejected(_) => report.good(WHAT),
+            other => report.found(WHAT, Verdict::Weaker, format!("not proved: the catalog answered {other:?}")),
         }
     }
 

@@ -241,6 +241,7 @@ impl Lake {
         self.views.publish_head(Arc::clone(head))?;
         self.known_at_us[pending.table.index()].store(self.clock.now_us(), Ordering::Relaxed);
         self.journal.lock().committed(record)?;
+        self.keep_head(head);
         self.release(pending.slot, pending.table, pending.through);
         let rows = pending.through - pending.after;
         let seconds = started.elapsed().as_secs_f64();

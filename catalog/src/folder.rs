@@ -76,7 +76,7 @@ impl DataFolder {
                 path.display()
             )));
         }
-        for folder in ["wal", "sealed", "dedup", "warehouse", "spill", "tmp"] {
+        for folder in ["wal", "sealed", "dedup", "heads", "warehouse", "spill", "tmp"] {
             create_folder(&path.join(folder))?;
         }
         for folder in ["spill", "tmp"] {

@@ -137,6 +137,7 @@ pub struct Lake {
     pub(crate) known_at_us: [AtomicI64; TABLES],
     pub(crate) checked: tokio::sync::Mutex<bool>,
     pub(crate) check_file: PathBuf,
+    pub(crate) heads_folder: PathBuf,
     pub(crate) journal: Mutex<Journal>,
     /// One seal at a time: sealing is the largest use of memory.
     pub(crate) sealing: Mutex<()>,
@@ -178,6 +179,7 @@ impl Lake {
             known_at_us: Default::default(),
             checked: tokio::sync::Mutex::new(false),
             check_file: folder.path.join("catalog.json"),
+            heads_folder: folder.path.join("heads"),
             settings,
             clock,
             journal: Mutex::new(journal),

@@ -6,8 +6,8 @@
 //! Reading order: [`tables`] declares the columns; [`frame`] is how rows stand in the log; [`view`] is what
 //! a query sees, the [`tail`] above the watermark included; `seal` turns open rows into local Parquet;
 //! `prepare` and `commit` move sealed ranges into a table, with `decide` as the one rule about unclear
-//! answers, [`journal`] as its memory, [`history`] and [`removed`] for what metadata says of the past, `claim` against copies of the folder and `governor` for what a
-//! catalog allows; [`embedded`] and [`rest`] are the catalogs behind the trait [`table_catalog`], and
+//! answers, [`journal`] as its memory, `claim` against copies of the folder and `governor` for what a
+//! catalog allows; [`history`] and [`removed`] are what metadata says of the past; [`embedded`] and [`rest`] are the catalogs behind the trait [`table_catalog`], and
 //! [`objects`] the stores of their files. [`Lake`] holds them together, and `run` is the loops that the
 //! server starts.
 
@@ -30,6 +30,7 @@ mod governor;
 pub mod head;
 pub mod history;
 pub mod journal;
+mod known;
 pub mod lake;
 mod manifest;
 mod names;

@@ -41,6 +41,9 @@ impl Lake {
     pub async fn run_committer(self: Arc<Self>, table: Table, mut stop: watch::Receiver<bool>) {
         while let Err(error) = self.make_ready(table).await {
             self.views.publish_not_ready(table, &error.to_string());
+            if matches!(error, CommitError::Retry(_)) {
+                self.show_kept_head(table);
+            }
             let wait = self.note_trouble(table, error);
             if stopped(&mut stop, wait).await {
                 return;
@@ -109,6 +112,7 @@ impl Lake {
             head = self.claim(table, head).await?;
         }
         head = self.evolve(table, head).await?;
+        self.keep_head(&head);
         self.views.publish_head(head)?;
         for slot in Slot::ALL {
             self.resolve_pending(slot, table).await?;

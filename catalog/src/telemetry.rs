@@ -40,11 +40,11 @@ pub(crate) fn lag(slot: Slot, table: Table, seconds: f64) {
     gauge!(OLDEST_ROW_SECONDS, "table" => table.short_name(), "slot" => slot.name()).set(seconds);
 }
 
-/// A request to a bucket. `kind` is one of put, get, head, list, delete, copy.
-pub(crate) fn store_request(kind: &'static str, bytes_up: u64, bytes_down: u64) {
+/// A request to a bucket. `kind` is one of put, get, head, list, delete, copy; `of` is data or metadata.
+pub(crate) fn store_request(kind: &'static str, of: &'static str, bytes_up: u64, bytes_down: u64) {
     counter!(STORE_REQUESTS, "kind" => kind).increment(1);
-    counter!(STORE_BYTES, "direction" => "up").increment(bytes_up);
-    counter!(STORE_BYTES, "direction" => "down").increment(bytes_down);
+    counter!(STORE_BYTES, "direction" => "up", "of" => of).increment(bytes_up);
+    counter!(STORE_BYTES, "direction" => "down", "of" => of).increment(bytes_down);
 }
 
 /// A request to a remote catalog: config, login, load, create, commit, credentials, namespace or drop.

@@ -72,8 +72,8 @@ pub(crate) struct ServeArgs {
     /// In front of every table's name
     #[arg(long, env = "HOGFLARE_TABLE_PREFIX", default_value = "hogflare_")]
     pub(crate) table_prefix: String,
-    /// Age at which rows are committed to their table, such as 500ms, 10s, 1h; without it 10s, or 30s to
-    /// a remote catalog
+    /// Age at which rows are committed to their table, such as 500ms, 10s, 1h; without it 10s, or 30s where
+    /// tables are in a bucket or a remote catalog
     #[arg(long, env = "HOGFLARE_COMMIT_INTERVAL", value_name = "DURATION")]
     pub(crate) commit_interval: Option<String>,
     /// The same for rows of far days and historical imports

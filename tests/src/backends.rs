@@ -36,6 +36,12 @@ impl Place {
         Place::at("SeaweedFS", SEAWEED.catalog(), None)
     }
 
+    pub(crate) fn embedded_on_s3() -> Place {
+        let options = |options| SEAWEED.files_of(options, "embedded");
+        let namespace = "default".to_owned();
+        Place { name: "embedded catalog, files on S3", options: Box::new(options), namespace, _owner: None }
+    }
+
     pub(crate) fn our_catalog_on_s3() -> Place {
         let (owner, remote) = SEAWEED.under_our_catalog();
         Place::at("our catalog over HTTP, files on S3", remote, Some(owner))
@@ -112,6 +118,20 @@ fn engines_read_and_write_what_we_commit_to_seaweedfs() {
 fn engines_read_and_write_what_we_commit_through_our_catalog_to_s3() {
     if !skipped("clients") {
         engines_read_and_write(&Place::our_catalog_on_s3());
+    }
+}
+
+#[test]
+fn engines_read_and_write_what_the_embedded_catalog_keeps_on_s3() {
+    if !skipped("clients") {
+        engines_read_and_write(&Place::embedded_on_s3());
+    }
+}
+
+#[test]
+fn engines_read_and_write_what_the_embedded_catalog_keeps_here() {
+    if !skipped("clients") {
+        engines_read_and_write(&Place::own());
     }
 }
 

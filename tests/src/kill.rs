@@ -39,6 +39,13 @@ fn acknowledged_events_survive_kills_over_seaweedfs() {
 }
 
 #[test]
+fn acknowledged_events_survive_kills_with_files_on_s3() {
+    if !skipped("clients") {
+        kill_rounds(&Place::embedded_on_s3(), rounds(8));
+    }
+}
+
+#[test]
 fn acknowledged_events_survive_kills_over_our_catalog_on_s3() {
     if !skipped("clients") {
         kill_rounds(&Place::our_catalog_on_s3(), rounds(8));

@@ -8,6 +8,7 @@
 mod audit;
 mod backends;
 mod edge;
+mod formats;
 mod guests;
 mod harness;
 mod kill;

@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
 ];
 
 /// Packages with the one crate of ours that may name them.
-const OWNERS: [(&str, &str); 9] = [
+const OWNERS: [(&str, &str); 10] = [
     ("axum", "hogflare"),
     ("clap", "hogflare"),
     ("tower-http", "hogflare"),
@@ -29,6 +29,7 @@ const OWNERS: [(&str, &str); 9] = [
     ("datafusion-functions-json", "hogflare-query"),
     ("iceberg", "hogflare-catalog"),
     ("iceberg-catalog-rest", "hogflare-catalog"),
+    ("reqwest", "hogflare-catalog"),
     ("rusqlite", "hogflare-catalog"),
 ];
 

@@ -180,13 +180,13 @@ impl Objects {
         let mut upload = self.store.put_multipart(path).await?;
         for first in (0..bytes.len()).step_by(self.part_bytes) {
             let part = bytes.slice(first..(first + self.part_bytes).min(bytes.len()));
-            telemetry::store_request("put", part.len() as u64, 0);
+            telemetry::store_request("put", "data", part.len() as u64, 0);
             if let Err(error) = upload.put_part(PutPayload::from(part)).await {
                 let _ = upload.abort().await;
                 return Err(error);
             }
         }
-        telemetry::store_request("put", 0, 0);
+        telemetry::store_request("put", "data", 0, 0);
         upload.complete().await.map(|_| ())
     }
 }

@@ -72,7 +72,8 @@ impl Route {
     /// Requests to buckets cost money.
     fn count(&self, kind: &'static str, up: u64, down: u64) {
         if self.is_cloud {
-            telemetry::store_request(kind, up, down);
+            let of = if self.key.as_ref().contains("/metadata/") { "metadata" } else { "data" };
+            telemetry::store_request(kind, of, up, down);
         }
     }
 
@@ -189,6 +190,7 @@ impl ObjectStore for RoutedStore {
             let what = format!("{from} and {to} are in different stores");
             return Err(Error::NotSupported { source: what.into() });
         }
+        source.count("copy", 0, 0);
         source.opened.store.copy_opts(&source.key, &target.key, options).await
     }
 }

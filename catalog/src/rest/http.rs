@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::classify::Refusal;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result, chain};
+use crate::telemetry;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Answers of catalogs are table metadata: megabytes at most.
@@ -104,6 +105,7 @@ impl Http {
     ) -> Result<T, HttpFailure> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.write(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        telemetry::catalog_request("login");
         let answer = self.send(request).await?;
         parse(&answer.body)
     }

@@ -96,6 +96,16 @@ impl CatalogConfig {
         Duration::from_secs(if in_bucket { 30 } else { 10 })
     }
 
+    /// How the catalog is logged in to; no secrets.
+    pub(crate) fn login(&self) -> &'static str {
+        match self.remote().map(|rest| &rest.login) {
+            None => "(not needed)",
+            Some(Login::None) => "(none)",
+            Some(Login::Token(_)) => "token (set)",
+            Some(Login::Client { .. }) => "client credentials (set)",
+        }
+    }
+
     pub(crate) fn describe(&self) -> String {
         match self.remote() {
             None => match self.warehouse_root() {

@@ -111,6 +111,6 @@ fn exchanged(text: &str, pairs: &[(&str, &str)]) -> String {
 }
 
 /// A proxy cannot say which port it took, so we ask the system for one that is free now.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

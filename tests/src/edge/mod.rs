@@ -5,4 +5,5 @@ mod limits;
 mod proxied;
 mod retry;
 mod signing;
+mod tls;
 mod tokens;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{ADMIN, Options, Server, wait_for};
+use crate::harness::{ADMIN, Options, PROJECT, Server, wait_for};
 
 fn maintain(server: &Server, arguments: &[&str]) -> Result<String, String> {
     let arguments = [&["maintain"], arguments, &["--url", server.url()]].concat();
@@ -61,4 +61,28 @@ fn the_route_says_until_when() {
         let (status, answer) = post("pause", body);
         assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_request")), "{body}");
     }
+}
+
+#[test]
+fn no_commit_is_made_while_paused() {
+    let server = Options::new().interval("200ms").admin().start();
+    let send = || server.capture("/i/v0/e/", &json!({"api_key": PROJECT, "event": "e", "distinct_id": "d"}));
+    let sealed = || {
+        let metrics = server.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix("hogflare_sealed_rows_total{table=\"events\"} "));
+        value.map_or(0, |value| value.trim().parse().expect("a number"))
+    };
+    send();
+    wait_for("the first commit", || (server.committed_rows("hogflare_events") == 1).then_some(()));
+    maintain(&server, &["pause", "events", "--for", "10m"]).unwrap();
+    let before: u64 = sealed();
+    // Sealed twice means that a commit was due at least once.
+    for rows in 1..=2 {
+        send();
+        wait_for("the seal", || (sealed() == before + rows).then_some(()));
+    }
+    assert_eq!(server.committed_rows("hogflare_events"), 1);
+    assert_eq!(server.count("hogflare_events"), 3, "our own queries wait for nothing");
+    maintain(&server, &["resume", "events"]).unwrap();
+    wait_for("the commit", || (server.committed_rows("hogflare_events") == 3).then_some(()));
 }

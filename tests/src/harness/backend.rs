@@ -107,7 +107,7 @@ impl SeaweedFs {
 
     /// A server of ours whose embedded catalog keeps its files here, and that catalog over HTTP.
     pub(crate) fn under_our_catalog(&self) -> (Server, Remote) {
-        let owner = self.keys(Options::new().admin()).set("HOGFLARE_WAREHOUSE", &format!("s3://{BUCKET}/ours")).start();
+        let owner = self.files_of(Options::new().admin(), "shared").start();
         let remote = Remote {
             uri: owner.iceberg_url(),
             warehouse: "hogflare".to_owned(),
@@ -119,8 +119,11 @@ impl SeaweedFs {
         (owner, remote)
     }
 
-    fn keys(&self, options: Options) -> Options {
+    /// Lets the embedded catalog of a server keep its files here.
+    pub(crate) fn files_of(&self, options: Options, folder: &str) -> Options {
         with_keys(options, &self.s3)
+            .set("HOGFLARE_WAREHOUSE", &format!("s3://{BUCKET}/{folder}"))
+            .storage(storage(&self.s3, BUCKET))
     }
 }
 
@@ -150,8 +153,7 @@ impl Remote {
         request["uri"] = json!(self.uri);
         request["warehouse"] = json!(self.warehouse);
         request["namespace"] = json!(self.namespace);
-        request["s3"] =
-            json!({"endpoint": self.s3, "key": KEY, "secret": SECRET, "region": REGION, "bucket": self.bucket});
+        request["s3"] = storage(&self.s3, &self.bucket);
         match &self.login {
             Login::Token(token) => request["token"] = json!(token),
             Login::Client(credential) => request["credential"] = json!(credential),
@@ -161,6 +163,10 @@ impl Remote {
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
+}
+
+fn storage(endpoint: &str, bucket: &str) -> Value {
+    json!({"endpoint": endpoint, "key": KEY, "secret": SECRET, "region": REGION, "bucket": bucket})
 }
 
 fn with_keys(options: Options, endpoint: &str) -> Options {

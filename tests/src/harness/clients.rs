@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::server::Server;
 use super::sql::Rows;
-use super::workspace;
+use super::{ADMIN, workspace};
 
 /// A program or folder that `cargo xtask test` has installed.
 pub(crate) fn installed(variable: &str) -> PathBuf {
@@ -140,6 +140,9 @@ fn ask_duckdb(server: &Server, token: &str, mut request: Value) -> Result<Vec<Ro
 pub(crate) fn clickhouse(server: &Server, statements: &[String]) -> Result<Vec<Vec<Value>>, String> {
     let mut request = json!({"statements": statements});
     connect(server, &mut request);
+    if server.remote().is_none() {
+        request["token"] = json!(ADMIN);
+    }
     let answer = shared(&CLICKHOUSE).try_ask(&request)?;
     let rows = |answer: &Value| answer["rows"].as_array().expect("rows").clone();
     Ok(answer.as_array().expect("a list").iter().map(rows).collect())
@@ -151,6 +154,9 @@ fn connect(server: &Server, request: &mut Value) {
         None => {
             request["uri"] = json!(server.iceberg_url());
             request["token"] = json!(server.read_token());
+            if let Some(storage) = server.storage() {
+                request["s3"] = storage.clone();
+            }
         }
     }
 }

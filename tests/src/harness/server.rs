@@ -22,6 +22,8 @@ pub(crate) struct Options {
     arguments: Vec<String>,
     wrapper: Vec<OsString>,
     remote: Option<Remote>,
+    /// Storage of the server's own tables, as clients are told of it.
+    storage: Option<serde_json::Value>,
 }
 
 impl Options {
@@ -59,6 +61,11 @@ impl Options {
     /// Notes where the rows go, for clients that read them there.
     pub(crate) fn remote(mut self, remote: Remote) -> Self {
         self.remote = Some(remote);
+        self
+    }
+
+    pub(crate) fn storage(mut self, storage: serde_json::Value) -> Self {
+        self.storage = Some(storage);
         self
     }
 
@@ -241,6 +248,10 @@ impl Server {
     /// Where the rows go, if not to the server's own catalog.
     pub(crate) fn remote(&self) -> Option<&Remote> {
         self.options.remote.as_ref()
+    }
+
+    pub(crate) fn storage(&self) -> Option<&serde_json::Value> {
+        self.options.storage.as_ref()
     }
 
     pub(crate) fn iceberg_url(&self) -> String {

@@ -151,6 +151,18 @@ impl Process {
         outcome
     }
 
+    /// Runs the committer of the events until the table is this process's own.
+    pub(crate) async fn make_claimed(&self) {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let told = async {
+            while self.lake.trouble(Table::Events).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.send(true).unwrap();
+        };
+        tokio::join!(Arc::clone(&self.lake).run_committer(Table::Events, stopped), told);
+    }
+
     /// Rows in the table as this process sees it, and in its tail.
     pub(crate) async fn rows(&self) -> (u64, u64) {
         let view = self.views.current();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hogflare_catalog::watermark::read_watermark;
 use hogflare_catalog::{Budget, Slot, Table};
 
 use super::harness::{Dial, EVENTS, NAMESPACE, Scene};
@@ -271,13 +272,23 @@ async fn a_catalog_that_is_away_holds_up_nothing_but_commits() {
     process.settle().await;
     assert_eq!(process.rows().await, (1_000, 0));
     scene.check_table();
-    // Away again: what is known is still shown.
+    // Away again: what is known is still shown, also by the next start.
     scene.fake.away(true);
     process.append(5);
     process.lake.freshen().await;
     assert_eq!(process.rows().await, (1_000, 5));
+    drop(process);
+    let mut process = scene.start();
+    process.make_ready().await.unwrap();
     let view = process.views.current();
-    assert!(view.table(Table::Events).is_ok() && view.tail(Table::Events, Slot::Main).rows() == 5);
+    let shown = read_watermark(&view.head(Table::Events).unwrap().metadata, process.views.writer(), Slot::Main);
+    assert_eq!(shown.unwrap().unwrap().position, 1_000);
+    assert_eq!(view.tail(Table::Events, Slot::Main).rows(), 5);
+    process.append(1);
+    scene.fake.away(false);
+    process.make_claimed().await;
+    process.settle().await;
+    scene.check_table();
 }
 
 #[tokio::test]
@@ -336,4 +347,24 @@ async fn i13_a_storm_of_conflicts_stays_within_the_limits() {
     assert!(busiest.values().all(|most| *most <= 20), "{busiest:?}");
     let table = crate::fake::Budget::Commits(format!("{NAMESPACE}.{EVENTS}"));
     assert!(busiest[&table] >= 10, "the budget is used: {busiest:?}");
+}
+
+/// Tokens of OAuth that live shortly are renewed without a failed commit.
+#[tokio::test]
+async fn tokens_are_renewed_before_they_end() {
+    let settings =
+        FakeSettings { token_ttl: Duration::from_secs(1), window: Duration::ZERO, ..FakeSettings::default() };
+    let scene = Scene::new(settings, Dial::oauth);
+    let mut process = scene.start();
+    process.make_ready().await.unwrap();
+    scene.fake.reset_counts();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(2_500) {
+        process.append(1);
+        process.settle().await;
+        assert_eq!(process.lake.trouble(Table::Events), None);
+    }
+    let tokens = scene.fake.counts().requests(Step::Token);
+    assert!((2..=5).contains(&tokens), "{tokens} tokens");
+    scene.check_table();
 }
