@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use iceberg::TableIdent;
+use iceberg_catalog_rest::CommitTableRequest;
 use rand::Rng;
 
 use crate::claim::Owner;
@@ -96,7 +97,7 @@ impl Lake {
         self.post_pending(slot, table).await
     }
 
-    async fn post_pending(self: &Arc<Self>, slot: Slot, table: Table) -> Result<(), CommitError> {
+    pub(crate) async fn post_pending(self: &Arc<Self>, slot: Slot, table: Table) -> Result<(), CommitError> {
         let pending = self.journal.lock().state(slot, table).pending.clone();
         match pending {
             Some(pending) => self.post(pending, true).await,
@@ -104,14 +105,14 @@ impl Lake {
         }
     }
 
-    fn shown_head(&self, table: Table) -> Result<Arc<TableHead>, CommitError> {
+    pub(crate) fn shown_head(&self, table: Table) -> Result<Arc<TableHead>, CommitError> {
         let head = self.views.current().head(table).cloned();
         head.ok_or_else(|| CommitError::Retry("the table's metadata is not loaded".into()))
     }
 
     /// Posts a pending commit until the table shows that it is in it. `resumed`: an earlier try may
     /// have been posted, so the table is asked first.
-    async fn post(self: &Arc<Self>, pending: PendingCommit, resumed: bool) -> Result<(), CommitError> {
+    pub(crate) async fn post(self: &Arc<Self>, pending: PendingCommit, resumed: bool) -> Result<(), CommitError> {
         let started = Instant::now();
         let (ident, table) = (self.settings.ident(pending.table), pending.table);
         let mut backoff = Backoff::new();
@@ -157,17 +158,18 @@ impl Lake {
         unreachable!("the loop ends by returning")
     }
 
-    fn decide(&self, head: &TableHead, pending: &PendingCommit) -> Decision {
+    pub(crate) fn decide(&self, head: &TableHead, pending: &PendingCommit) -> Decision {
         let committed = self.journal.lock().state(pending.slot, pending.table).committed.clone();
         decide(head, &self.writer, self.epoch, pending, committed.as_ref())
     }
 
-    async fn post_once(
+    /// Writes the metadata files of a pending commit on top of `head`; what is left is the request.
+    pub(crate) async fn propose(
         self: &Arc<Self>,
         ident: &TableIdent,
         head: &TableHead,
         pending: &PendingCommit,
-    ) -> Result<CommitReply, CommitError> {
+    ) -> Result<CommitTableRequest, CommitError> {
         let files = from_json(&pending.files, head, pending.partition_spec_id)?;
         let change = Change {
             ident,
@@ -180,13 +182,23 @@ impl Lake {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         let proposal = change.propose(head, &self.cache, new, (attempt, self.clock.now_ms())).await?;
         self.write_objects(proposal.objects).await?;
+        Ok(proposal.request)
+    }
+
+    async fn post_once(
+        self: &Arc<Self>,
+        ident: &TableIdent,
+        head: &TableHead,
+        pending: &PendingCommit,
+    ) -> Result<CommitReply, CommitError> {
+        let request = self.propose(ident, head, pending).await?;
         let stalls = &self.settings.stalls;
         if stalls.post.is_zero() {
-            return Ok(self.catalog.commit(ident, proposal.request).await);
+            return Ok(self.catalog.commit(ident, request).await);
         }
         let _open = stalls.mark("post");
         tokio::time::sleep(stalls.post / 2).await;
-        let reply = self.catalog.commit(ident, proposal.request).await;
+        let reply = self.catalog.commit(ident, request).await;
         tokio::time::sleep(stalls.post / 2).await;
         Ok(reply)
     }
@@ -225,7 +237,12 @@ impl Lake {
     }
 
     /// Shows the commit, notes it and lets the log forget its rows.
-    fn conclude(&self, head: &Arc<TableHead>, pending: &PendingCommit, started: Instant) -> Result<(), CommitError> {
+    pub(crate) fn conclude(
+        &self,
+        head: &Arc<TableHead>,
+        pending: &PendingCommit,
+        started: Instant,
+    ) -> Result<(), CommitError> {
         let snapshot = head.metadata.snapshot_by_id(pending.snapshot_id);
         let record = CommittedRecord {
             slot: pending.slot,

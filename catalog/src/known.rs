@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use iceberg::spec::TableMetadata;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ use crate::head::TableHead;
 use crate::lake::Lake;
 use crate::tables::{Slot, Table};
 use crate::watermark::read_watermark;
+
+/// Storage that does not answer in this time is as far away as the catalog.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Content of `heads/<table>.json`. Not synced: a damaged one is passed over.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,14 +42,17 @@ impl Lake {
         }
     }
 
-    /// Shows the kept head while the catalog cannot be asked, if it holds exactly what the journal says
-    /// is in the table: then no row is missing and none is shown twice.
-    pub(crate) fn show_kept_head(&self, table: Table) {
+    /// Shows the kept head while the catalog cannot be asked, if its files can be read and it holds exactly
+    /// what the journal says is in the table: then no row is missing and none is shown twice.
+    pub(crate) async fn show_kept_head(&self, table: Table) {
         if self.views.current().head(table).is_some() || !self.settings.shares_catalog {
             return;
         }
         match self.kept_head(table) {
             Ok(Some(head)) if self.fits_journal(&head) && self.owner(&head) != Owner::Copy => {
+                if !self.can_be_read(&head).await {
+                    return;
+                }
                 tracing::info!(table = table.short_name(), "showing the table as it was last known");
                 if let Err(error) = self.views.publish_head(Arc::new(head)) {
                     tracing::warn!(error = chain(&error), "cannot show what is known of a table");
@@ -72,6 +79,13 @@ impl Lake {
             let stated = committed.map(|record| (record.table_uuid, record.through, record.snapshot_id));
             stated == shown.map(|shown| (head.metadata.uuid(), shown.position, shown.snapshot_id))
         })
+    }
+
+    /// Keys that the catalog vends are not known while it is away.
+    async fn can_be_read(&self, head: &TableHead) -> bool {
+        let Some(snapshot) = head.snapshot() else { return true };
+        let read = self.cache.manifest_list(snapshot, &head.metadata);
+        matches!(tokio::time::timeout(READ_LIMIT, read).await, Ok(Ok(_)))
     }
 
     fn head_file(&self, table: Table) -> PathBuf {

@@ -232,6 +232,11 @@ impl Lake {
         &self.settings
     }
 
+    /// Whether one committer serves all tables, round by round.
+    pub fn commits_in_rounds(&self) -> bool {
+        self.catalog.takes_transactions()
+    }
+
     /// Which tables are left alone for a while.
     pub fn pauses(&self) -> &Arc<Pauses> {
         &self.pauses

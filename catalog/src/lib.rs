@@ -42,6 +42,7 @@ mod prepare;
 mod reencode;
 pub mod removed;
 pub mod rest;
+mod round;
 mod run;
 mod seal;
 mod snapshot;

@@ -42,7 +42,7 @@ impl Lake {
         while let Err(error) = self.make_ready(table).await {
             self.views.publish_not_ready(table, &error.to_string());
             if matches!(error, CommitError::Retry(_)) {
-                self.show_kept_head(table);
+                self.show_kept_head(table).await;
             }
             let wait = self.note_trouble(table, error);
             if stopped(&mut stop, wait).await {
@@ -73,7 +73,7 @@ impl Lake {
         Ok(())
     }
 
-    fn note_trouble(&self, table: Table, error: CommitError) -> Duration {
+    pub(crate) fn note_trouble(&self, table: Table, error: CommitError) -> Duration {
         let (reason, wait) = match error {
             CommitError::Retry(reason) => (reason, self.settings.retry_pause),
             CommitError::Halt(reason) => (reason, self.settings.halt_pause),
@@ -103,7 +103,7 @@ impl Lake {
 
     /// Loads the table, or creates it if there is none; takes it over and resolves what an earlier
     /// process left open.
-    async fn make_ready(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
+    pub(crate) async fn make_ready(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
         self.check_catalog().await?;
         let ident = self.settings.ident(table);
         let mut head = self.load_or_create(&ident, table).await?;
@@ -161,7 +161,7 @@ impl Lake {
         Ok(())
     }
 
-    fn commit_is_due(&self, slot: Slot, table: Table) -> bool {
+    pub(crate) fn commit_is_due(&self, slot: Slot, table: Table) -> bool {
         let view = self.views.current();
         let tail = view.tail(table, slot);
         let Some(oldest) = tail.sealed.iter().map(|range| range.record.received_us).min() else { return false };
@@ -178,7 +178,7 @@ impl Lake {
         age_us >= interval_us || age_us < -SET_BACK_US
     }
 
-    fn tick(&self) -> Duration {
+    pub(crate) fn tick(&self) -> Duration {
         (self.settings.commit_interval / 8).clamp(TICK_MIN, TICK_MAX)
     }
 

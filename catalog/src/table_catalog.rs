@@ -32,6 +32,20 @@ pub trait TableCatalog: Debug + Send + Sync {
     /// Posts a commit once. Never retries by itself: only the caller can tell a repeat from a race.
     async fn commit(&self, table: &TableIdent, request: CommitTableRequest) -> CommitReply;
 
+    /// Whether [`TableCatalog::commit_together`] is served, and worth its cost.
+    fn takes_transactions(&self) -> bool {
+        false
+    }
+
+    /// Posts commits to several tables once: all of them are applied, or none. After an error that may
+    /// still have happened.
+    async fn commit_together(
+        &self,
+        _commits: Vec<(TableIdent, CommitTableRequest)>,
+    ) -> Result<Vec<LoadedTable>, CatalogError> {
+        Err(CatalogError::new("this catalog takes one table at a time"))
+    }
+
     /// Drops a table's entry; its files stay. Dropping what is not there is no error.
     async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError>;
 

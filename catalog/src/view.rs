@@ -110,15 +110,22 @@ impl Views {
     /// Shows a table's new metadata and drops the rows that it covers. Metadata older than what is
     /// shown is ignored, so that publishers need not agree on an order.
     pub fn publish_head(&self, head: Arc<TableHead>) -> Result<()> {
+        self.publish_heads(vec![head])
+    }
+
+    /// The same for several tables in one step.
+    pub fn publish_heads(&self, heads: Vec<Arc<TableHead>>) -> Result<()> {
         self.change(|view| {
-            let state = view.state(head.table);
-            if state.head.as_ref().is_ok_and(|shown| is_older(&head, shown)) {
-                return Ok(());
-            }
-            state.head = Ok(head);
-            for slot in Slot::ALL {
-                let watermark = state.watermark(&self.writer, slot)?;
-                state.tails[slot.index()].release_through(watermark);
+            for head in heads {
+                let state = view.state(head.table);
+                if state.head.as_ref().is_ok_and(|shown| is_older(&head, shown)) {
+                    continue;
+                }
+                state.head = Ok(head);
+                for slot in Slot::ALL {
+                    let watermark = state.watermark(&self.writer, slot)?;
+                    state.tails[slot.index()].release_through(watermark);
+                }
             }
             Ok(())
         })

@@ -239,8 +239,12 @@ async fn bind(address: &str, flag: &str) -> Result<TcpListener> {
 fn start_persistence(lake: &Arc<Lake>) -> Tasks {
     let mut tasks = Tasks::new("persist");
     tasks.spawn("sealer", Arc::clone(lake).run_sealer(tasks.stopped()));
-    tasks.spawn("committer of events", Arc::clone(lake).run_committer(Table::Events, tasks.stopped()));
-    tasks.spawn("committer of dead_letter", Arc::clone(lake).run_committer(Table::DeadLetter, tasks.stopped()));
+    if lake.commits_in_rounds() {
+        tasks.spawn("committer", Arc::clone(lake).run_round_committer(tasks.stopped()));
+    } else {
+        tasks.spawn("committer of events", Arc::clone(lake).run_committer(Table::Events, tasks.stopped()));
+        tasks.spawn("committer of dead_letter", Arc::clone(lake).run_committer(Table::DeadLetter, tasks.stopped()));
+    }
     tasks.spawn("cleanup", Arc::clone(lake).run_cleanup(tasks.stopped()));
     tasks
 }

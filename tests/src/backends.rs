@@ -85,7 +85,7 @@ fn engines_read_and_write(place: &Place) {
         Uuid::new_v4()
     );
     // A race against a commit of ours is lost now and then.
-    wait_for("ClickHouse's insert", || match clickhouse(&server, &[insert.clone()]) {
+    wait_for("ClickHouse's insert", || match clickhouse(&server, std::slice::from_ref(&insert)) {
         Ok(_) => Some(()),
         Err(error) => {
             println!("ClickHouse over {}: {error}", place.name);

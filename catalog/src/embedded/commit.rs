@@ -159,10 +159,11 @@ impl EmbeddedCatalog {
             }
             let loaded = LoadedTable { metadata: Arc::new(change.after), metadata_location };
             state.remember(&loaded.metadata_location, &loaded.metadata);
-            self.show(&change.ident, &loaded);
-            loaded
+            (change.ident, loaded)
         });
-        Ok(stored.collect())
+        let stored: Vec<(TableIdent, LoadedTable)> = stored.collect();
+        self.show(&stored);
+        Ok(stored.into_iter().map(|(_, loaded)| loaded).collect())
     }
 }
 

@@ -114,13 +114,16 @@ impl EmbeddedCatalog {
         }
     }
 
-    /// Shows a commit to one of our tables to queries. Called with the catalog's lock held, so that
-    /// views follow the order of commits.
-    fn show(&self, ident: &TableIdent, loaded: &LoadedTable) {
-        let Some(table) = self.settings.table_of(ident) else { return };
-        let head = TableHead::new(table, Arc::clone(&loaded.metadata), loaded.metadata_location.clone());
-        if let Err(error) = head.and_then(|head| self.views.publish_head(Arc::new(head))) {
-            tracing::error!(%ident, error = crate::error::chain(&error), "cannot show a commit");
+    /// Shows commits to our tables to queries, all in one step. Called with the catalog's lock held, so
+    /// that views follow the order of commits.
+    fn show(&self, committed: &[(TableIdent, LoadedTable)]) {
+        let ours = committed.iter().filter_map(|(ident, loaded)| Some((self.settings.table_of(ident)?, loaded)));
+        let heads = ours.map(|(table, loaded)| {
+            TableHead::new(table, Arc::clone(&loaded.metadata), loaded.metadata_location.clone()).map(Arc::new)
+        });
+        let shown = heads.collect::<Result<Vec<_>>>().and_then(|heads| self.views.publish_heads(heads));
+        if let Err(error) = shown {
+            tracing::error!(error = crate::error::chain(&error), "cannot show a commit");
         }
     }
 
@@ -203,6 +206,18 @@ impl TableCatalog for EmbeddedCatalog {
             Ok(Err(error)) => CommitReply::Rejected(error.message),
             Err(error) => CommitReply::Unknown(error.message),
         }
+    }
+
+    fn takes_transactions(&self) -> bool {
+        true
+    }
+
+    async fn commit_together(
+        &self,
+        commits: Vec<(TableIdent, CommitTableRequest)>,
+    ) -> Result<Vec<LoadedTable>, CatalogError> {
+        let committed = self.blocking(move |catalog| catalog.commit_tables(commits, Origin::Ours)).await?;
+        committed.map_err(|error| CatalogError::new(error.message))
     }
 
     async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError> {

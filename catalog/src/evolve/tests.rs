@@ -52,7 +52,8 @@ fn new_columns_are_added_once_and_bound() {
     let before = older(&["city", "timezone"], None);
     let after = evolved(&before).expect("two columns are missing");
     for name in ["city", "timezone"] {
-        let field = after.metadata.current_schema().field_by_name(name).expect("added").clone();
+        let schema = Arc::clone(after.metadata.current_schema());
+        let field = schema.field_by_name(name).expect("added");
         let index = Table::Events.column_index(name).unwrap();
         assert!(!field.required && field.id > before.metadata.last_column_id());
         assert_eq!(after.binding.id(index), Some(field.id));

@@ -65,9 +65,10 @@ pub struct S3Settings {
 
 impl fmt::Debug for S3Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain =
-            f.debug_struct("S3Settings").field("endpoint", &self.endpoint).field("region", &self.region).finish();
-        plain
+        f.debug_struct("S3Settings")
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 

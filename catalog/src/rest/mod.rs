@@ -264,7 +264,7 @@ fn credentials(
         merged.extend(credential.config);
         all.push(StorageCredential { prefix, config: merged });
     }
-    if all.is_empty() && config.keys().any(|key| is_secret(key)) {
+    if all.is_empty() && config.keys().any(is_secret) {
         all.push(StorageCredential { prefix: location.to_owned(), config });
     }
     all

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::table_catalog::TableCatalog;
-use hogflare_catalog::tables::{EventRow, GroupBuilder};
+use hogflare_catalog::tables::{DeadLetterRow, EventRow, GroupBuilder};
 use hogflare_catalog::{
     DataFolder, Lake, LakeSettings, MetadataCache, Objects, Slot, SystemClock, Table, Views, Watermark,
 };
@@ -60,6 +60,16 @@ impl Opened {
             let timestamp_us = day * 86_400_000_000 + row as i64;
             let row = EventRow { uuid: &uuid, event: "e", properties: "{}", timestamp_us, ..EventRow::default() };
             self.builder.push_event(Slot::Main, &row);
+        }
+        self.views.publish_group(self.builder.finish(), 1).unwrap();
+    }
+
+    /// The same for dead letters.
+    pub(crate) fn append_dead_letters(&mut self, rows: usize) {
+        for _ in 0..rows {
+            let uuid = uuid::Uuid::new_v4().to_string();
+            let row = DeadLetterRow { uuid: &uuid, path: "/e/", reason: "r", ..DeadLetterRow::default() };
+            self.builder.push_dead_letter(Slot::Main, &row);
         }
         self.views.publish_group(self.builder.finish(), 1).unwrap();
     }

@@ -8,3 +8,4 @@ mod faults;
 mod harness;
 mod remote;
 mod rest;
+mod rounds;

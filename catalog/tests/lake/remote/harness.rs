@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hogflare_catalog::objects::StorageSettings;
+use hogflare_catalog::objects::{S3Settings, StorageSettings};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::rest::{Login, Profile, RestCatalog, RestSettings};
 use hogflare_catalog::tables::{EventRow, GroupBuilder};
@@ -55,6 +55,8 @@ pub(crate) struct Dial {
     pub(crate) login: Login,
     pub(crate) profile: Profile,
     pub(crate) settings: LakeSettings,
+    /// Keys of the operator, in place of those that the catalog vends.
+    pub(crate) own_key: Option<String>,
 }
 
 impl Dial {
@@ -69,7 +71,11 @@ impl Dial {
             refresh_interval: Duration::ZERO,
             ..LakeSettings::default()
         };
-        Dial { login: Login::Token(fake.token.clone()), profile: Profile::R2, settings }
+        Dial { login: Login::Token(fake.token.clone()), profile: Profile::R2, settings, own_key: None }
+    }
+
+    pub(crate) fn own_keys(fake: &FakeSettings) -> Dial {
+        Dial { own_key: Some(fake.static_key_id.clone()), ..Dial::r2(fake) }
     }
 
     pub(crate) fn oauth(fake: &FakeSettings) -> Dial {
@@ -84,7 +90,14 @@ pub(crate) fn start(folder: &Path, fake: &FakeLake, dial: &Dial, log: &Arc<Ackno
     let clock = Arc::new(SystemClock);
     let folder = DataFolder::open(folder, clock.as_ref()).unwrap();
     let views = Arc::new(Views::new(folder.writer.clone()));
+    let s3 = S3Settings {
+        endpoint: dial.own_key.as_ref().map(|_| fake.endpoint().to_owned()),
+        access_key_id: dial.own_key.clone(),
+        secret_access_key: dial.own_key.as_ref().map(|_| "secret".to_owned()),
+        ..S3Settings::default()
+    };
     let storage = StorageSettings {
+        s3,
         single_put_bytes_max: 1 << 20,
         part_bytes: 512 << 10,
         request_limit: Duration::from_millis(500),
@@ -97,6 +110,7 @@ pub(crate) fn start(folder: &Path, fake: &FakeLake, dial: &Dial, log: &Arc<Ackno
         warehouse: Some("account_lake".to_owned()),
         login: dial.login.clone(),
         profile: dial.profile,
+        vended_credentials: dial.own_key.is_none(),
         request_limit: Duration::from_millis(500),
         ..RestSettings::new(fake.catalog_uri())
     };
@@ -174,15 +188,18 @@ impl Process {
 
     /// The same where the storage fails now and then.
     pub(crate) async fn rows_patiently(&self) -> (u64, u64) {
+        let mut last = None;
         for _ in 0..50 {
             let view = self.views.current();
             let tail = view.tail(Table::Events, Slot::Main).rows();
             let Some(head) = view.head(Table::Events) else { return (0, tail) };
-            if let Ok(files) = plan_files(head, &self.cache).await {
-                return (files.iter().map(|file| file.rows).sum(), tail);
+            match plan_files(head, &self.cache).await {
+                Ok(files) => return (files.iter().map(|file| file.rows).sum(), tail),
+                Err(error) => last = Some(error),
             }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        panic!("the table's files cannot be planned");
+        panic!("the table's files cannot be planned: {last:?}");
     }
 
     /// Commits until nothing waits.

@@ -255,7 +255,7 @@ async fn i16_parts_of_an_upload_are_equal() {
 /// on its return in commits of bounded size.
 #[tokio::test]
 async fn a_catalog_that_is_away_holds_up_nothing_but_commits() {
-    let scene = Scene::r2();
+    let scene = Scene::new(FakeSettings::default(), Dial::own_keys);
     scene.fake.away(true);
     let mut process = scene.start();
     for _ in 0..40 {

@@ -1,0 +1,124 @@
+//! Tables that are due together are committed in one transaction, whatever becomes of its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use hogflare_catalog::table_catalog::{CatalogError, CommitReply, LoadedTable, TableCatalog};
+use hogflare_catalog::{LakeSettings, Slot, Table};
+use iceberg::{NamespaceIdent, TableIdent};
+use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
+
+use crate::harness::{Opened, open_with};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Given,
+    /// Applied, but the answer is lost.
+    Lost,
+    /// Not applied, and nobody knows.
+    NeverArrived,
+}
+
+/// What happens to the first transaction, and how many commits of either kind there were.
+#[derive(Debug)]
+struct Observed {
+    inner: Arc<dyn TableCatalog>,
+    first: Answer,
+    together: Arc<AtomicUsize>,
+    single: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl TableCatalog for Observed {
+    async fn load(&self, table: &TableIdent) -> Result<Option<LoadedTable>, CatalogError> {
+        self.inner.load(table).await
+    }
+
+    async fn ensure_namespace(&self, namespace: &NamespaceIdent) -> Result<(), CatalogError> {
+        self.inner.ensure_namespace(namespace).await
+    }
+
+    async fn create(&self, table: &TableIdent, request: CreateTableRequest) -> Result<LoadedTable, CatalogError> {
+        self.inner.create(table, request).await
+    }
+
+    async fn commit(&self, table: &TableIdent, request: CommitTableRequest) -> CommitReply {
+        self.single.fetch_add(1, Ordering::SeqCst);
+        self.inner.commit(table, request).await
+    }
+
+    fn takes_transactions(&self) -> bool {
+        true
+    }
+
+    async fn commit_together(
+        &self,
+        commits: Vec<(TableIdent, CommitTableRequest)>,
+    ) -> Result<Vec<LoadedTable>, CatalogError> {
+        let first = self.together.fetch_add(1, Ordering::SeqCst) == 0;
+        match self.first {
+            Answer::NeverArrived if first => Err(CatalogError::new("connection refused")),
+            Answer::Lost if first => {
+                self.inner.commit_together(commits).await?;
+                Err(CatalogError::new("connection reset"))
+            }
+            _ => self.inner.commit_together(commits).await,
+        }
+    }
+
+    async fn drop_table(&self, table: &TableIdent) -> Result<(), CatalogError> {
+        self.inner.drop_table(table).await
+    }
+}
+
+fn waiting(opened: &Opened) -> [u64; 2] {
+    let view = opened.views.current();
+    Table::ALL.map(|table| view.tail(table, Slot::Main).rows())
+}
+
+fn positions(opened: &Opened) -> [u64; 2] {
+    let view = opened.views.current();
+    Table::ALL.map(|table| {
+        let metadata = &view.head(table).unwrap().metadata;
+        let mark = hogflare_catalog::watermark::read_watermark(metadata, opened.views.writer(), Slot::Main);
+        mark.unwrap().map_or(0, |mark| mark.position)
+    })
+}
+
+#[tokio::test]
+async fn tables_that_are_due_are_committed_together() {
+    for first in [Answer::Given, Answer::Lost, Answer::NeverArrived] {
+        let folder = tempfile::tempdir().unwrap();
+        let (together, single) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let counts = (Arc::clone(&together), Arc::clone(&single));
+        let mut opened = open_with(folder.path(), 1, LakeSettings::default(), |inner| {
+            Arc::new(Observed { inner, first, together: counts.0, single: counts.1 })
+        });
+        let mut expected = 0;
+        for round in 1..=3 {
+            opened.append(round, 20_000);
+            opened.append_dead_letters(round);
+            expected += round as u64;
+            opened.lake.seal_all().unwrap();
+            run_until_settled(&opened).await;
+            assert_eq!(waiting(&opened), [0, 0], "{first:?}");
+            assert_eq!(positions(&opened), [expected, expected], "{first:?}, round {round}");
+        }
+        assert_eq!(together.load(Ordering::SeqCst), 3, "{first:?}");
+        let alone = if first == Answer::NeverArrived { 2 } else { 0 };
+        assert_eq!(single.load(Ordering::SeqCst), alone, "{first:?}");
+        assert_eq!(opened.rows().await, (expected, 0), "{first:?}");
+    }
+}
+
+async fn run_until_settled(opened: &Opened) {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let settled = async {
+        while !opened.lake.is_settled() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        stop.send(true).unwrap();
+    };
+    tokio::join!(Arc::clone(&opened.lake).run_round_committer(stopped), settled);
+}
