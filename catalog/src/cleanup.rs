@@ -39,6 +39,7 @@ impl Lake {
     /// Deletes metadata files that nothing reaches and that are older than the grace, which covers
     /// commits under way and queries that hold an older view. Says how many.
     pub async fn sweep_metadata(&self, table: Table) -> Result<usize> {
+        self.own_root().await.map_err(|error| Error::Refused(error.to_string()))?;
         // Files first, then what is reachable: a file that appears in between is not in the list.
         let objects = self.cache.objects();
         let Some(head) = self.views.current().head(table).cloned() else { return Ok(0) };

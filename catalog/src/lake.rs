@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iceberg::{NamespaceIdent, TableIdent};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use crate::folder::DataFolder;
 use crate::governor::{Budget, Governor};
 use crate::journal::Journal;
 use crate::pause::Pauses;
+use crate::root_owner::OwnedRoot;
 use crate::seal::intact_ranges;
 use crate::stall::Stalls;
 use crate::table_catalog::TableCatalog;
@@ -52,6 +53,8 @@ pub struct LakeSettings {
     pub retry_pause: Duration,
     /// … and before one that only a person can help.
     pub halt_pause: Duration,
+    /// Where the files of the embedded catalog stand, if on a bucket.
+    pub owned_root: Option<OwnedRoot>,
     /// Name of a catalog that must pass the check before its first use.
     pub checked_as: Option<String>,
     pub stalls: Stalls,
@@ -75,6 +78,7 @@ impl Default for LakeSettings {
             budget: Budget::PLENTY,
             retry_pause: Duration::from_secs(2),
             halt_pause: Duration::from_secs(60),
+            owned_root: None,
             checked_as: None,
             stalls: Stalls::default(),
         }
@@ -137,6 +141,8 @@ pub struct Lake {
     pub(crate) known_at_us: [AtomicI64; TABLES],
     pub(crate) checked: tokio::sync::Mutex<bool>,
     pub(crate) check_file: PathBuf,
+    /// When the files on a bucket were last seen to be ours.
+    pub(crate) root_seen: tokio::sync::Mutex<Option<Instant>>,
     pub(crate) heads_folder: PathBuf,
     pub(crate) journal: Mutex<Journal>,
     /// One seal at a time: sealing is the largest use of memory.
@@ -178,6 +184,7 @@ impl Lake {
             governor: Governor::new(settings.budget, Arc::clone(&clock)),
             known_at_us: Default::default(),
             checked: tokio::sync::Mutex::new(false),
+            root_seen: tokio::sync::Mutex::default(),
             check_file: folder.path.join("catalog.json"),
             heads_folder: folder.path.join("heads"),
             settings,

@@ -45,6 +45,7 @@ impl Lake {
         head: &TableHead,
         ranges: &[Arc<SealedRange>],
     ) -> Result<PendingCommit, CommitError> {
+        self.own_root().await?;
         let (first, last) = (&ranges[0].record, &ranges[ranges.len() - 1].record);
         let (slot, table) = (first.slot, first.table);
         let previous = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;

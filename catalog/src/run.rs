@@ -105,6 +105,7 @@ impl Lake {
     /// process left open.
     pub(crate) async fn make_ready(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
         self.check_catalog().await?;
+        self.own_root().await?;
         let ident = self.settings.ident(table);
         let mut head = self.load_or_create(&ident, table).await?;
         self.check_ours(&head)?;

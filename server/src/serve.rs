@@ -10,7 +10,9 @@ use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::rest::RestCatalog;
 use hogflare_catalog::stall::Stalls;
 use hogflare_catalog::table_catalog::TableCatalog;
-use hogflare_catalog::{Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, SystemClock, Table, Views};
+use hogflare_catalog::{
+    Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, OwnedRoot, SystemClock, Table, Views,
+};
 use hogflare_ingest::disk::RealDisk;
 use hogflare_ingest::wal::FrameStall;
 use hogflare_ingest::{Ingest, IngestParts, IngestSettings, Recovered, Replay, Writer};
@@ -191,6 +193,7 @@ fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {
         metadata_grace: if in_bucket { REMOTE_METADATA_GRACE } else { local.metadata_grace },
         shares_catalog: is_remote,
         budget: config.catalog.budget(),
+        owned_root: config.catalog.warehouse_root().map(OwnedRoot::new),
         checked_as: in_bucket.then(|| config.catalog.describe()),
         stalls: Stalls {
             folder: folder.path.join("tmp"),

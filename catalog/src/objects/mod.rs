@@ -112,6 +112,17 @@ impl Objects {
         put.map_err(|source| Error::Object { doing: "write", location: location.to_owned(), source })
     }
 
+    /// Writes an object, whatever was there; durable when this returns.
+    pub async fn replace(&self, location: &str, bytes: Bytes) -> Result<()> {
+        let place = Place::of(location)?;
+        if place.is_local() {
+            let path = local_path(location)?;
+            return blocking(move || replace_file(&path, &bytes)).await;
+        }
+        let put = self.store.put(&place.path()?, PutPayload::from(bytes)).await;
+        put.map(|_| ()).map_err(|source| Error::Object { doing: "write", location: location.to_owned(), source })
+    }
+
     /// Whether the store keeps an object that is there when it is asked to create it.
     pub(crate) async fn refuses_second_put(&self, location: &str) -> Result<bool> {
         let place = Place::of(location)?;

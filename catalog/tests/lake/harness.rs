@@ -8,9 +8,7 @@ use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::table_catalog::TableCatalog;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow, GroupBuilder};
-use hogflare_catalog::{
-    DataFolder, Lake, LakeSettings, MetadataCache, Objects, Slot, SystemClock, Table, Views, Watermark,
-};
+use hogflare_catalog::{DataFolder, Lake, LakeSettings, MetadataCache, Slot, SystemClock, Table, Views, Watermark};
 
 pub(crate) struct Opened {
     pub(crate) lake: Arc<Lake>,
@@ -33,18 +31,24 @@ pub(crate) fn open_with(
     settings: LakeSettings,
     between: impl FnOnce(Arc<dyn TableCatalog>) -> Arc<dyn TableCatalog>,
 ) -> Opened {
+    open_files(path, next, settings, WarehouseFiles::local(), between)
+}
+
+/// The same with files elsewhere.
+pub(crate) fn open_files(
+    path: &Path,
+    next: u64,
+    settings: LakeSettings,
+    files: WarehouseFiles,
+    between: impl FnOnce(Arc<dyn TableCatalog>) -> Arc<dyn TableCatalog>,
+) -> Opened {
     let clock = Arc::new(SystemClock);
     let folder = DataFolder::open(path, clock.as_ref()).unwrap();
     let views = Arc::new(Views::new(folder.writer.clone()));
     let settings = LakeSettings { commit_interval: Duration::ZERO, ..settings };
-    let cache = Arc::new(MetadataCache::new(Objects::local(), 100_000));
-    let opened = EmbeddedCatalog::open(
-        &folder.path,
-        settings.clone(),
-        Arc::clone(&views),
-        Arc::clone(&clock) as _,
-        WarehouseFiles::local(),
-    );
+    let cache = Arc::new(MetadataCache::new(files.objects.clone(), 100_000));
+    let opened =
+        EmbeddedCatalog::open(&folder.path, settings.clone(), Arc::clone(&views), Arc::clone(&clock) as _, files);
     let catalog = Arc::new(opened.unwrap());
     let used = between(Arc::clone(&catalog) as _);
     let lake = Lake::open(&folder, settings, Arc::clone(&views), used, Arc::clone(&cache), clock).unwrap();

@@ -249,3 +249,22 @@ impl Scene {
         self.fake.check_reachable(NAMESPACE, EVENTS);
     }
 }
+
+/// As on another machine, where the copy stands at the same path.
+pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+    let identity = to.join("hogflare.json");
+    if let Ok(text) = std::fs::read_to_string(&identity) {
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["path"] = serde_json::json!(std::fs::canonicalize(to).unwrap());
+        std::fs::write(&identity, json.to_string()).unwrap();
+    }
+}

@@ -124,10 +124,10 @@ async fn drawn_faults_lose_and_double_nothing() {
 
 async fn drawn_life(seed: u64) -> Scene {
     let mut draw = StdRng::seed_from_u64(seed);
-    let profile = if seed % 2 == 0 { crate::fake::Profile::R2 } else { crate::fake::Profile::Spec };
+    let profile = if seed.is_multiple_of(2) { crate::fake::Profile::R2 } else { crate::fake::Profile::Spec };
     // A short window, so that limits are met and soon over.
     let settings = FakeSettings { profile, window: Duration::from_millis(300), ..short_lived() };
-    let scene = Scene::new(settings, if seed % 3 == 0 { Dial::oauth } else { Dial::r2 });
+    let scene = Scene::new(settings, if seed.is_multiple_of(3) { Dial::oauth } else { Dial::r2 });
     scene.fake.random(seed, 120);
     let mut process = scene.start();
     for step in 0..STEPS_PER_RUN {

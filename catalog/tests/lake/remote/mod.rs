@@ -3,4 +3,5 @@
 mod check;
 pub(crate) mod harness;
 mod matrix;
+mod owned;
 mod protocol;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hogflare_catalog::watermark::read_watermark;
 use hogflare_catalog::{Budget, Slot, Table};
 
-use super::harness::{Dial, EVENTS, NAMESPACE, Scene};
+use super::harness::{Dial, EVENTS, NAMESPACE, Scene, copy_folder};
 use crate::fake::{Client, FakeSettings, Fault, Step};
 
 fn our_snapshots(scene: &Scene) -> usize {
@@ -304,25 +304,6 @@ async fn a_forbidden_change_stops_the_table_instead_of_trying_for_ever() {
     assert!(process.lake.trouble(Table::Events).unwrap().contains("refuses"));
     process.settle().await;
     scene.check_table();
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            std::fs::create_dir_all(&target).unwrap();
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-    // A copy on another machine stands at the same path there.
-    let identity = to.join("hogflare.json");
-    if let Ok(text) = std::fs::read_to_string(&identity) {
-        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        json["path"] = serde_json::json!(std::fs::canonicalize(to).unwrap());
-        std::fs::write(&identity, json.to_string()).unwrap();
-    }
 }
 
 /// I13: commits as fast as they go, races lost again and again; no window holds more than R2 takes, and
