@@ -153,6 +153,7 @@ pub struct Lake {
     pub(crate) attempts: AtomicU32,
     log: OnceLock<Arc<dyn PositionLog>>,
     trouble: Mutex<[Option<String>; TABLES]>,
+    seal_trouble: Mutex<Option<String>>,
 }
 
 impl Lake {
@@ -195,6 +196,7 @@ impl Lake {
             attempts: AtomicU32::new(0),
             log: OnceLock::new(),
             trouble: Mutex::default(),
+            seal_trouble: Mutex::default(),
         }))
     }
 
@@ -256,6 +258,15 @@ impl Lake {
     /// Why a table's commits stand still, if they do.
     pub fn trouble(&self, table: Table) -> Option<String> {
         self.trouble.lock()[table.index()].clone()
+    }
+
+    /// Why rows cannot be sealed to the disk, if they cannot.
+    pub fn seal_trouble(&self) -> Option<String> {
+        self.seal_trouble.lock().clone()
+    }
+
+    pub(crate) fn set_seal_trouble(&self, trouble: Option<String>) {
+        *self.seal_trouble.lock() = trouble;
     }
 
     /// Notes and logs trouble once, and its end.

@@ -30,8 +30,14 @@ impl Lake {
             }
             let lake = Arc::clone(&self);
             let sealed = tokio::task::spawn_blocking(move || lake.seal_due()).await;
-            if let Ok(Err(error)) = sealed {
-                tracing::error!(error = chain(&error), "cannot seal rows; they stay in the log");
+            let trouble = match sealed {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(chain(&error)),
+                Err(error) => Some(error.to_string()),
+            };
+            self.set_seal_trouble(trouble.clone());
+            if let Some(error) = trouble {
+                tracing::error!(error, "cannot seal rows; they stay in the log");
                 stopped(&mut stop, self.settings.retry_pause).await;
             }
         }

@@ -88,8 +88,6 @@ pub(crate) struct ServeArgs {
     /// Memory for requests in flight; one body may take a quarter
     #[arg(long, env = "HOGFLARE_REQUEST_BYTES_MAX", default_value = "128MiB", value_name = "BYTES")]
     pub(crate) request_bytes_max: String,
-    #[command(flatten)]
-    pub(crate) catalog: CatalogArgs,
     /// Tokens that read, as name:secret, separated by ; or newline. The one in <data-dir>/read-token reads too
     #[arg(long, env = "HOGFLARE_READ_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) read_tokens: String,
@@ -135,6 +133,9 @@ pub(crate) struct ServeArgs {
     /// For tests that kill the process: step:milliseconds, separated by commas
     #[arg(long, env = "HOGFLARE_TEST_STALL", default_value = "", hide = true)]
     pub(crate) test_stall: String,
+    // Last: the heading that it brings is that of all behind it.
+    #[command(flatten)]
+    pub(crate) catalog: CatalogArgs,
 }
 
 #[derive(Clone, Debug, Args)]

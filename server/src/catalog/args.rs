@@ -12,7 +12,8 @@ pub(crate) struct CatalogArgs {
     /// Address of the REST catalog, such as https://catalog.example.com/iceberg
     #[arg(long, env = "HOGFLARE_CATALOG_URI", value_name = "URL")]
     pub(crate) catalog_uri: Option<String>,
-    /// Name of the warehouse in the REST catalog
+    /// Name of the warehouse in the REST catalog; with the embedded catalog the bucket of its files, such as
+    /// s3://bucket/prefix
     #[arg(long, env = "HOGFLARE_WAREHOUSE", value_name = "NAME")]
     pub(crate) warehouse: Option<String>,
     /// Bearer token of the catalog; for R2 an API token that may write both catalog and storage
@@ -46,11 +47,13 @@ pub(crate) struct CatalogArgs {
     #[arg(long, env = "HOGFLARE_S3_REGION", value_name = "REGION")]
     pub(crate) s3_region: Option<String>,
     /// Keys of the bucket; with them, credentials that the catalog offers are not used
-    #[arg(long, env = "HOGFLARE_S3_ACCESS_KEY_ID", hide_env_values = true)]
+    #[arg(long, env = "HOGFLARE_S3_ACCESS_KEY_ID", hide_env_values = true, value_name = "ID")]
     pub(crate) s3_access_key_id: Option<String>,
-    #[arg(long, env = "HOGFLARE_S3_SECRET_ACCESS_KEY", hide_env_values = true)]
+    /// The secret to --s3-access-key-id
+    #[arg(long, env = "HOGFLARE_S3_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET")]
     pub(crate) s3_secret_access_key: Option<String>,
-    #[arg(long, env = "HOGFLARE_S3_SESSION_TOKEN", hide_env_values = true)]
+    /// Where the keys are those of a session
+    #[arg(long, env = "HOGFLARE_S3_SESSION_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) s3_session_token: Option<String>,
     /// The store wants https://bucket.host/key instead of https://host/bucket/key
     #[arg(long, env = "HOGFLARE_S3_VIRTUAL_HOST_STYLE", value_parser = clap::builder::BoolishValueParser::new())]

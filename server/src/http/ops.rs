@@ -45,9 +45,11 @@ async fn ready(State(services): State<Services>) -> Response {
         Health::LogFull(reason) | Health::Failed(reason) => Some(reason),
         Health::Stopping => Some("the server is stopping".to_owned()),
     };
+    let ingest = ingest.or_else(|| tail_is_full(&services));
     let view = services.lake.views().current();
     let query = Table::ALL.into_iter().find_map(|table| view.table(table).err().map(|reason| reason.to_string()));
     let commit = Table::ALL.into_iter().find_map(|table| services.lake.trouble(table));
+    let commit = commit.or_else(|| services.lake.seal_trouble());
     let ready = ingest.is_none() && query.is_none();
     let state = |reason: Option<String>| match reason {
         None => json!({"ready": true}),
@@ -56,6 +58,13 @@ async fn ready(State(services): State<Services>) -> Response {
     let body: Value = json!({"ready": ready, "ingest": state(ingest), "query": state(query), "commit": state(commit)});
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     sdk::json(status, body.to_string())
+}
+
+/// While rows cannot be sealed to the disk, memory fills up with them; then events get 503.
+fn tail_is_full(services: &Services) -> Option<String> {
+    let (bytes, most) = (services.lake.views().tail_bytes(), services.lake.settings().tail_bytes_max);
+    let because = services.lake.seal_trouble().map(|reason| format!(": {reason}")).unwrap_or_default();
+    (bytes >= most).then(|| format!("{bytes} bytes of rows wait in memory, {most} are allowed{because}"))
 }
 
 async fn guarded_metrics(State(services): State<Services>, request: Request<Body>) -> Response {

@@ -116,3 +116,24 @@ fn large_body(number: usize) -> Vec<u8> {
 fn post_from_a_page(server: &Server, body: &[u8]) -> http::Answer {
     server.post("/batch/", &[("content-type", "application/json"), ("origin", ORIGIN)], body)
 }
+
+/// Rows cannot be sealed (the step is held for an hour), so memory fills up with them: events get 503, and
+/// readiness says why.
+#[test]
+fn memory_full_of_rows_shows_in_readiness() {
+    let options = Options::new().interval("50ms").set("HOGFLARE_TAIL_BYTES_MAX", "8MiB").stall("seal:3600000");
+    let server = options.start();
+    let event = |number: usize| {
+        let properties = json!({"pad": "x".repeat(512 << 10)});
+        json!({"api_key": PROJECT, "event": "e", "distinct_id": format!("d{number}"), "properties": properties})
+    };
+    let refused = (0..100).find_map(|number| {
+        let headers = [("content-type", "application/json")];
+        let answer = server.post("/i/v0/e/", &headers, event(number).to_string().as_bytes());
+        (answer.status != 200).then_some(answer)
+    });
+    assert_eq!(refused.expect("memory is full").status, 503);
+    let ready = server.get("/readyz", &[]);
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("wait in memory"), "{}", ready.text());
+}
