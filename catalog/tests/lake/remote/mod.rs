@@ -3,5 +3,6 @@
 mod check;
 pub(crate) mod harness;
 mod matrix;
+mod odd;
 mod owned;
 mod protocol;
