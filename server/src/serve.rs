@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::config::{self, Config};
 use crate::http;
 use crate::start;
-use crate::tasks::Tasks;
+use crate::tasks::{Failures, Tasks};
 use crate::telemetry;
 use crate::tokens::{self, Tokens};
 
@@ -92,16 +92,18 @@ async fn serve(
     let engine = Engine::new(query, Arc::clone(&parts.views), Arc::clone(&parts.cache))
         .map_err(|error| anyhow::anyhow!("cannot start the query engine: {}", error.message))?;
     let edge = http::Edge::new(&config, Tokens::new(&read_tokens, &config.admin_tokens), metrics.clone());
+    let failures = Failures::default();
     let services = http::Services {
+        failures: failures.clone(),
         edge: Arc::new(edge),
         ingest: parts.ingest.clone(),
         lake: Arc::clone(&parts.lake),
         catalog: parts.catalog.clone(),
         engine: Arc::new(engine),
     };
-    let mut accept = Tasks::new("accept");
+    let mut accept = Tasks::new("accept", &failures);
     let address = listen(&config, &services, &mut accept).await?;
-    let mut persist = start_persistence(&parts.lake);
+    let mut persist = start_persistence(&parts.lake, &failures);
     let upkeep = persist.stopped();
     persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, upkeep));
     let writer = std::thread::Builder::new().name("writer".to_owned());
@@ -239,8 +241,8 @@ async fn bind(address: &str, flag: &str) -> Result<TcpListener> {
     })
 }
 
-fn start_persistence(lake: &Arc<Lake>) -> Tasks {
-    let mut tasks = Tasks::new("persist");
+fn start_persistence(lake: &Arc<Lake>, failures: &Failures) -> Tasks {
+    let mut tasks = Tasks::new("persist", failures);
     tasks.spawn("sealer", Arc::clone(lake).run_sealer(tasks.stopped()));
     if lake.commits_in_rounds() {
         tasks.spawn("committer", Arc::clone(lake).run_round_committer(tasks.stopped()));

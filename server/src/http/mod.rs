@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Config;
+use crate::tasks::Failures;
 use crate::tokens::Tokens;
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// What the routes work with.
 #[derive(Clone, Debug)]
 pub(crate) struct Services {
+    pub(crate) failures: Failures,
     pub(crate) edge: Arc<Edge>,
     pub(crate) ingest: Ingest,
     pub(crate) lake: Arc<Lake>,

@@ -50,7 +50,9 @@ async fn ready(State(services): State<Services>) -> Response {
     let query = Table::ALL.into_iter().find_map(|table| view.table(table).err().map(|reason| reason.to_string()));
     let commit = Table::ALL.into_iter().find_map(|table| services.lake.trouble(table));
     let commit = commit.or_else(|| services.lake.seal_trouble());
-    let ready = ingest.is_none() && query.is_none();
+    let failed = services.failures.reason();
+    let ready = ingest.is_none() && query.is_none() && failed.is_none();
+    let commit = failed.or(commit);
     let state = |reason: Option<String>| match reason {
         None => json!({"ready": true}),
         Some(reason) => json!({"ready": false, "reason": reason}),
