@@ -16,6 +16,8 @@ use crate::objects::ListedObject;
 use crate::run::stopped;
 use crate::tables::Table;
 
+/// Age at which files of an embedded catalog on a bucket may go that this process did not write: a week.
+const UNKNOWN_ON_BUCKET_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
 
 impl Lake {
@@ -51,9 +53,13 @@ impl Lake {
         let head = TableHead::new(table, loaded.metadata, loaded.metadata_location)?;
         let reachable = self.reachable_metadata(&head).await?;
         let (now_ms, grace) = (self.clock.now_ms(), self.settings().metadata_grace);
-        let is_old = |file: &ListedObject| i128::from(now_ms - file.modified_ms) >= grace.as_millis() as i128;
+        let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
         let mut deleted = 0;
-        for file in files.iter().filter(|file| is_old(file) && self.may_delete(&file.location)) {
+        for file in &files {
+            let age_ms = now_ms - file.modified_ms;
+            if age_ms < grace_ms || !self.may_delete(file, age_ms) {
+                continue;
+            }
             if !reachable.contains(&file.path) {
                 objects.delete(&file.location).await?;
                 deleted += 1;
@@ -62,11 +68,17 @@ impl Lake {
         Ok(deleted)
     }
 
-    /// In a catalog of its own every file of the table's folder is known; in another's, only those that
-    /// this folder wrote.
-    fn may_delete(&self, location: &str) -> bool {
-        !self.settings().shares_catalog
-            || names::incarnation_of_metadata(location).is_some_and(|name| self.incarnations.contains(name))
+    /// In a folder of its own every file is known. In the catalog of others only manifests and lists that
+    /// this data folder wrote go. Of an embedded catalog on a bucket a copy of the folder may have written
+    /// beside us, under the name of our last start, too: what this process did not write goes only when
+    /// the copy had days to be noticed.
+    fn may_delete(&self, file: &ListedObject, age_ms: i64) -> bool {
+        let settings = self.settings();
+        let wrote = names::incarnation_of_metadata(&file.location);
+        if settings.shares_catalog {
+            return wrote.is_some_and(|name| self.incarnations.contains(name));
+        }
+        settings.owned_root.is_none() || wrote == Some(&self.incarnation) || age_ms >= UNKNOWN_ON_BUCKET_MS
     }
 
     /// The present metadata, those of its log, and the lists and manifests of every retained snapshot.

@@ -117,6 +117,9 @@ impl Lake {
         let (ident, table) = (self.settings.ident(pending.table), pending.table);
         let mut backoff = Backoff::new();
         let mut head = if resumed { self.ask(&ident, table).await? } else { self.shown_head(table)? };
+        if resumed && self.decide(&head, &pending) == Decision::NotCommitted {
+            self.check_files(&head, &pending).await?;
+        }
         for attempt in 0_u64.. {
             if resumed || attempt > 0 {
                 match self.decide(&head, &pending) {
@@ -156,6 +159,24 @@ impl Lake {
             head = self.ask(&ident, table).await?;
         }
         unreachable!("the loop ends by returning")
+    }
+
+    /// Files that no snapshot names may have been swept away since an earlier process put them there.
+    async fn check_files(&self, head: &TableHead, pending: &PendingCommit) -> Result<(), CommitError> {
+        for file in from_json(&pending.files, head, pending.partition_spec_id)? {
+            match self.cache.objects().size(file.file_path()).await {
+                Ok(size) if size == file.file_size_in_bytes() => {}
+                Ok(_) | Err(Error::Object { source: object_store::Error::NotFound { .. }, .. }) => {
+                    return Err(CommitError::Halt(format!(
+                        "{} of a commit under way is gone or damaged; its rows are in this folder's log. Put the file \
+                         back, or ask for help",
+                        file.file_path()
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn decide(&self, head: &TableHead, pending: &PendingCommit) -> Decision {
@@ -282,13 +303,18 @@ impl Lake {
         let loaded = self.catalog.load(ident).await?;
         let LoadedTable { metadata, metadata_location } =
             loaded.ok_or_else(|| CommitError::Halt(format!("the table {ident} is gone")))?;
-        if metadata.format_version() != FORMAT_VERSION {
-            return Err(CommitError::Halt(format!("{ident} has format {}, not v2", metadata.format_version())));
-        }
         let head = Arc::new(TableHead::new(table, metadata, metadata_location)?);
+        check_format(ident, &head)?;
         if self.owner(&head) == Owner::Copy {
             return Err(self.fenced(&head));
         }
         Ok(head)
+    }
+}
+
+pub(crate) fn check_format(ident: &TableIdent, head: &TableHead) -> Result<(), CommitError> {
+    match head.metadata.format_version() {
+        FORMAT_VERSION => Ok(()),
+        other => Err(CommitError::Halt(format!("{ident} has format {other}, not v2"))),
     }
 }

@@ -28,10 +28,7 @@ pub(crate) fn decide(
     committed: Option<&CommittedRecord>,
 ) -> Decision {
     if head.metadata.uuid() != pending.table_uuid {
-        let (now, before) = (head.metadata.uuid(), pending.table_uuid);
-        return Decision::Inconsistent(format!(
-            "the table was replaced: its uuid is {now}, our rows belong to {before}"
-        ));
+        return Decision::Inconsistent(replaced(head.metadata.uuid(), pending.table_uuid));
     }
     let shown = match read_watermark(&head.metadata, writer, pending.slot) {
         Ok(shown) => shown,
@@ -42,10 +39,9 @@ pub(crate) fn decide(
         (Some(shown), _) if shown.position == pending.through && shown.snapshot_id == pending.snapshot_id => {
             Decision::Committed
         }
-        _ if committed.is_some_and(|record| rolled_back(head, record)) => Decision::Inconsistent(format!(
-            "the table was rolled back behind snapshot {}, which holds acknowledged rows",
-            committed.map_or(0, |record| record.snapshot_id)
-        )),
+        _ if committed.is_some_and(|record| rolled_back(head, record)) => {
+            Decision::Inconsistent(committed.map(behind).unwrap_or_default())
+        }
         (Some(shown), Some(previous)) if same_mark(shown, previous) => Decision::NotCommitted,
         (None, None) if committed.is_none_or(|record| record.table_uuid != pending.table_uuid) => {
             Decision::NotCommitted
@@ -67,6 +63,14 @@ fn same_mark(shown: Watermark, previous: Watermark) -> bool {
 
 fn or_none(watermark: Option<Watermark>) -> String {
     watermark.map_or_else(|| "none".to_owned(), |watermark| watermark.to_string())
+}
+
+pub(crate) fn replaced(now: uuid::Uuid, before: uuid::Uuid) -> String {
+    format!("the table was replaced: its uuid is {now}, our rows went to {before}")
+}
+
+pub(crate) fn behind(committed: &CommittedRecord) -> String {
+    format!("the table was rolled back behind snapshot {}, which holds acknowledged rows", committed.snapshot_id)
 }
 
 /// Whether the table was rolled back behind our last commit: its history meets an older snapshot

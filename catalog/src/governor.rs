@@ -50,8 +50,8 @@ struct State {
 #[derive(Debug, Default)]
 struct OneTable {
     writes: VecDeque<i64>,
-    /// The catalog asked to wait until then.
-    closed_until_us: i64,
+    /// The catalog asked, at the first moment, to wait until the second.
+    closed_us: (i64, i64),
     latencies: VecDeque<Duration>,
 }
 
@@ -74,7 +74,8 @@ impl Governor {
         let mut state = self.state.lock();
         let State { tables, writes } = &mut *state;
         let own = &mut tables[table.index()];
-        let mut open_at_us = own.closed_until_us;
+        // A clock that was set back ends the wait.
+        let mut open_at_us = if own.closed_us.0 <= now_us { own.closed_us.1 } else { i64::MIN };
         for (times, most) in [(&mut own.writes, self.budget.per_table), (&mut *writes, self.budget.per_catalog)] {
             // A clock that was set back must not close the table for long.
             times.retain(|at| (now_us - window_us..=now_us).contains(at));
@@ -93,10 +94,9 @@ impl Governor {
 
     /// The catalog said that it takes nothing for so long.
     pub(crate) fn close(&self, table: Table, wait: Duration) {
-        let until_us = self.clock.now_us() + micros(wait);
+        let now_us = self.clock.now_us();
         let mut state = self.state.lock();
-        let own = &mut state.tables[table.index()];
-        own.closed_until_us = own.closed_until_us.max(until_us);
+        state.tables[table.index()].closed_us = (now_us, now_us + micros(wait));
     }
 
     pub(crate) fn note_latency(&self, table: Table, latency: Duration) {
@@ -182,6 +182,9 @@ mod tests {
         assert_eq!(governor.try_take(Table::DeadLetter), Ok(()));
         clock.0.fetch_add(60_000_000, Ordering::SeqCst);
         assert_eq!(governor.try_take(Table::Events), Ok(()));
+        governor.close(Table::Events, Duration::from_secs(60));
+        clock.0.fetch_sub(3_600_000_000, Ordering::SeqCst);
+        assert_eq!(governor.try_take(Table::Events), Ok(()), "the clock was set back");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use iceberg::spec::{DataFile, Transform, deserialize_data_file_from_json, serial
 use rand::Rng;
 
 use crate::commit::CommitError;
-use crate::decide::rolled_back;
+use crate::decide::{behind, replaced, rolled_back};
 use crate::error::{Error, Result};
 use crate::head::TableHead;
 use crate::journal::{CommittedRecord, PendingCommit};
@@ -118,16 +118,10 @@ impl Lake {
     ) -> Result<(), CommitError> {
         if let Some(committed) = committed {
             if committed.table_uuid != head.metadata.uuid() {
-                let (now, before) = (head.metadata.uuid(), committed.table_uuid);
-                return Err(CommitError::Halt(format!(
-                    "the table was replaced: its uuid is {now}, our rows went to {before}"
-                )));
+                return Err(CommitError::Halt(replaced(head.metadata.uuid(), committed.table_uuid)));
             }
             if rolled_back(head, committed) {
-                return Err(CommitError::Halt(format!(
-                    "the table was rolled back behind snapshot {}, which holds acknowledged rows",
-                    committed.snapshot_id
-                )));
+                return Err(CommitError::Halt(behind(committed)));
             }
         }
         if position != after {

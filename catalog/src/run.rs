@@ -6,8 +6,10 @@ use std::time::Duration;
 use iceberg::TableIdent;
 use tokio::sync::watch;
 
-use crate::commit::CommitError;
+use crate::claim::Owner;
+use crate::commit::{CommitError, check_format};
 use crate::creation::creation;
+use crate::decide::{behind, replaced, rolled_back};
 use crate::error::{Error, Result, chain};
 use crate::head::TableHead;
 use crate::lake::{Lake, slots_and_tables};
@@ -114,6 +116,10 @@ impl Lake {
         self.own_root().await?;
         let ident = self.settings.ident(table);
         let mut head = self.load_or_create(&ident, table).await?;
+        // Before anything is changed: a claim or a new column would mark a stranger's table.
+        if self.settings.shares_catalog && self.owner(&head) == Owner::Copy {
+            return Err(self.fenced(&head));
+        }
         self.check_ours(&head)?;
         if self.settings.shares_catalog {
             head = self.claim(table, head).await?;
@@ -154,7 +160,9 @@ impl Lake {
     /// A table that holds more rows of this writer than its folder knows of would swallow new ones: they
     /// get positions that count as committed.
     pub(crate) fn check_ours(&self, head: &TableHead) -> Result<(), CommitError> {
+        check_format(&self.settings.ident(head.table), head)?;
         for slot in Slot::ALL {
+            self.check_same_table(head, slot)?;
             let shown = read_watermark(&head.metadata, &self.writer, slot).map_err(CommitError::Halt)?;
             let (Some(shown), Some(known)) = (shown, self.last_known(slot, head.table)) else { continue };
             if shown.position > known {
@@ -168,9 +176,29 @@ impl Lake {
         Ok(())
     }
 
+    /// The table that our rows went to, and not behind them.
+    fn check_same_table(&self, head: &TableHead, slot: Slot) -> Result<(), CommitError> {
+        let (committed, pending) = {
+            let journal = self.journal.lock();
+            let state = journal.state(slot, head.table);
+            (state.committed.clone(), state.pending.as_ref().map(|pending| pending.table_uuid))
+        };
+        let before = pending.or(committed.as_ref().map(|record| record.table_uuid));
+        if let Some(before) = before.filter(|before| *before != head.metadata.uuid()) {
+            return Err(CommitError::Halt(replaced(head.metadata.uuid(), before)));
+        }
+        match committed {
+            Some(record) if rolled_back(head, &record) => Err(CommitError::Halt(behind(&record))),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn commit_is_due(&self, slot: Slot, table: Table) -> bool {
         let view = self.views.current();
         let tail = view.tail(table, slot);
+        if self.journal.lock().state(slot, table).pending.is_some() {
+            return true;
+        }
         let Some(oldest) = tail.sealed.iter().map(|range| range.record.received_us).min() else { return false };
         let interval = self.governor.interval(table, self.settings.interval(slot));
         let interval_us = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);

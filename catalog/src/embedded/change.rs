@@ -11,7 +11,7 @@ use super::commit::Origin;
 use super::store::TableMove;
 use super::warehouse::folder_of;
 use crate::error::chain;
-use crate::objects::local_path;
+use crate::objects::path_of;
 use crate::table_catalog::LoadedTable;
 
 impl EmbeddedCatalog {
@@ -50,8 +50,8 @@ impl EmbeddedCatalog {
             return Err(RestError::bad_request("format version 3 is not supported"));
         }
         let location = metadata.location();
-        let folder = folder_of(metadata_location).map(local_path).transpose()?;
-        if folder != Some(local_path(location)?) {
+        let folder = folder_of(metadata_location).map(path_of).transpose()?;
+        if folder != Some(path_of(location)?) {
             return Err(RestError::bad_request(format!(
                 "{metadata_location} describes a table at {location}; its metadata file must stand in {location}/metadata"
             )));

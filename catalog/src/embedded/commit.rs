@@ -15,7 +15,7 @@ use super::answer::RestError;
 use super::store::TableMove;
 use super::warehouse::{next_location, overlap};
 use super::{EmbeddedCatalog, State, guard, new_files};
-use crate::snapshot::WRITER_SUMMARY;
+use crate::snapshot::{WRITER_SUMMARY, references};
 use crate::table_catalog::LoadedTable;
 
 /// Who commits: guests may not break what our writer relies on.
@@ -100,8 +100,12 @@ impl EmbeddedCatalog {
         if guarded.is_some() {
             guard::check_updates(&before.metadata, &request.updates)?;
         }
+        let updates = match origin {
+            Origin::Ours => spare_named(&before.metadata, request.updates),
+            Origin::Guest => request.updates,
+        };
         let metadata = before.metadata.as_ref().clone();
-        let after = apply(metadata, Some(before.metadata_location.clone()), request.updates)?;
+        let after = apply(metadata, Some(before.metadata_location.clone()), updates)?;
         if let Some(table) = guarded {
             guard::check_result(table, &before.metadata, &after, self.clock.now_ms())?;
         }
@@ -203,6 +207,20 @@ fn check_apart_of(earlier: &[Change], change: &Change) -> Result<(), RestError> 
         }
     }
     Ok(())
+}
+
+/// A snapshot that a guest named since the commit was built is not expired: its tag would go with it.
+fn spare_named(before: &TableMetadata, mut updates: Vec<TableUpdate>) -> Vec<TableUpdate> {
+    if !updates.iter().any(|update| matches!(update, TableUpdate::RemoveSnapshots { .. })) {
+        return updates;
+    }
+    let named: Vec<i64> = references(before).values().map(|reference| reference.snapshot_id).collect();
+    for update in &mut updates {
+        if let TableUpdate::RemoveSnapshots { snapshot_ids } = update {
+            snapshot_ids.retain(|id| !named.contains(id));
+        }
+    }
+    updates
 }
 
 /// The metadata after the updates; with the location of the metadata before, that one enters the log.

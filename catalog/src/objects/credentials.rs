@@ -16,6 +16,8 @@ use crate::clock::{Clock, SystemClock};
 
 /// Credentials are renewed this long before they end, or for the last fifth of a shorter life.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// After a renewal failed, keys that still hold are used for so long before the next try.
+const RETRY_AFTER_MS: i64 = 5_000;
 /// Credentials that state no end are asked for again at this age.
 const UNSTATED_LIFE: Duration = Duration::from_secs(3600);
 
@@ -54,6 +56,8 @@ struct Known {
     config: Arc<Secrets>,
     generation: u64,
     renew_at_ms: i64,
+    /// If stated.
+    ends_at_ms: Option<i64>,
 }
 
 struct Secrets(HashMap<String, String>);
@@ -107,8 +111,15 @@ impl Scope {
         if SystemClock.now_ms() < known.renew_at_ms {
             return Ok(known.config);
         }
-        self.renew(known.generation).await?;
-        Ok(Arc::clone(&self.known.read().config))
+        match self.renew(known.generation).await {
+            Ok(()) => Ok(Arc::clone(&self.known.read().config)),
+            // They hold a little longer; the next request shall not wait for the catalog again.
+            Err(_) if known.ends_at_ms.is_some_and(|ends_at_ms| SystemClock.now_ms() < ends_at_ms) => {
+                self.known.write().renew_at_ms = SystemClock.now_ms() + RETRY_AFTER_MS;
+                Ok(known.config)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -123,7 +134,7 @@ impl Known {
             Some(ends_at_ms) => ends_at_ms - margin_ms(life(ends_at_ms)),
             None => now_ms + UNSTATED_LIFE.as_millis() as i64,
         };
-        Known { config: Arc::new(Secrets(config)), generation, renew_at_ms }
+        Known { config: Arc::new(Secrets(config)), generation, renew_at_ms, ends_at_ms }
     }
 }
 

@@ -142,10 +142,14 @@ impl Http {
     }
 }
 
+// No part of the body: it may hold tokens and keys.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpFailure> {
     serde_json::from_slice(body).map_err(|error| {
-        let start: String = String::from_utf8_lossy(body).chars().take(80).collect();
-        HttpFailure::Unclear(format!("the answer cannot be read ({error}): {start}"))
+        let (line, column) = (error.line(), error.column());
+        HttpFailure::Unclear(format!(
+            "the answer cannot be read at line {line}, column {column} ({:?})",
+            error.classify()
+        ))
     })
 }
 

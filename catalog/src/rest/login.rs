@@ -61,7 +61,16 @@ impl fmt::Debug for Token {
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
-    expires_in: Option<u64>,
+    /// Seconds; some servers write text.
+    expires_in: Option<serde_json::Value>,
+}
+
+impl TokenAnswer {
+    fn life(&self) -> Duration {
+        let stated = self.expires_in.as_ref();
+        let seconds = stated.and_then(|value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()));
+        seconds.and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(UNSTATED_LIFE)
+    }
 }
 
 impl Session {
@@ -109,9 +118,27 @@ impl Session {
             [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret), ("scope", scope)];
         let asked_ms = SystemClock.now_ms();
         let answer: TokenAnswer = http.post_form(&uri, &form).await?;
-        let life = answer.expires_in.map_or(UNSTATED_LIFE, Duration::from_secs);
-        let renew_at_ms = asked_ms + (life.mul_f64(0.8)).as_millis() as i64;
+        let renew_at_ms = asked_ms + answer.life().mul_f64(0.8).as_millis() as i64;
         *self.token.lock() = Some(Arc::new(Token { secret: answer.access_token.clone(), renew_at_ms }));
         Ok(answer.access_token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_are_read_in_every_form() {
+        for (text, seconds) in [
+            (r#"{"access_token":"t","expires_in":60}"#, 60),
+            (r#"{"access_token":"t","expires_in":"90"}"#, 90),
+            (r#"{"access_token":"t","expires_in":30.0}"#, 30),
+            (r#"{"access_token":"t"}"#, 3_600),
+            (r#"{"access_token":"t","expires_in":"soon"}"#, 3_600),
+        ] {
+            let answer: TokenAnswer = serde_json::from_str(text).expect("a token");
+            assert_eq!(answer.life(), Duration::from_secs(seconds), "{text}");
+        }
     }
 }

@@ -95,6 +95,8 @@ struct Inner {
 struct TableCredentials {
     catalog: RestCatalog,
     table: TableIdent,
+    /// What the table's load said: where it stands, and keys that the answer about credentials leaves out.
+    loaded: StorageCredential,
 }
 
 #[derive(Deserialize)]
@@ -203,8 +205,10 @@ impl RestCatalog {
             .metadata_location
             .ok_or_else(|| HttpFailure::Unclear("the answer states no metadata location".to_owned()))?;
         if self.inner.settings.vended_credentials {
+            let prefix = answer.metadata.location().to_owned();
+            let loaded = StorageCredential { prefix, config: answer.config.clone() };
             let credentials = credentials(answer.metadata.location(), answer.config, answer.storage_credentials);
-            let source = TableCredentials { catalog: self.clone(), table: table.clone() };
+            let source = TableCredentials { catalog: self.clone(), table: table.clone(), loaded };
             self.inner.objects.learn(credentials, &(Arc::new(source) as Arc<dyn CredentialSource>));
         }
         Ok(LoadedTable { metadata: Arc::new(answer.metadata), metadata_location })
@@ -281,7 +285,8 @@ impl CredentialSource for TableCredentials {
             let answer = self.catalog.ask("credentials", &paths.base, request).await.map_err(failed)?;
             let answer: CredentialsAnswer = parse(&answer.body).map_err(failed)?;
             if !answer.storage_credentials.is_empty() {
-                return Ok(credentials("", HashMap::new(), Some(answer.storage_credentials)));
+                let StorageCredential { prefix, config } = self.loaded.clone();
+                return Ok(credentials(&prefix, config, Some(answer.storage_credentials)));
             }
         }
         let answer = self.catalog.get_table(&self.table, None).await.map_err(failed)?;

@@ -73,6 +73,8 @@ pub(crate) struct FakeSettings {
     pub(crate) static_key_id: String,
     /// Of keys lent with tables; without, they have no end.
     pub(crate) credential_ttl: Option<Duration>,
+    /// What lent keys are said to be for; without it the table's location.
+    pub(crate) credential_prefix: Option<String>,
     pub(crate) retry_after_s: u64,
     /// What limits count in.
     pub(crate) window: Duration,
@@ -98,6 +100,7 @@ impl Default for FakeSettings {
             token_ttl: Duration::from_secs(3_600),
             static_key_id: "static-key".to_owned(),
             credential_ttl: None,
+            credential_prefix: None,
             retry_after_s: 0,
             window: Duration::from_secs(60),
             hang: Duration::from_millis(20),

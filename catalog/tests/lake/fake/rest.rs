@@ -238,7 +238,8 @@ impl State {
         if let Some(expires_us) = keys.expires_us {
             config.insert("s3.session-token-expires-at-ms".to_owned(), (expires_us / 1_000).to_string());
         }
-        Some(StorageCredential { prefix: stored.metadata.location().to_owned(), config })
+        let prefix = self.settings.credential_prefix.clone();
+        Some(StorageCredential { prefix: prefix.unwrap_or_else(|| stored.metadata.location().to_owned()), config })
     }
 }
 

@@ -183,6 +183,12 @@ async fn i21_a_wrong_table_is_never_written() {
         assert!(said.contains(word), "{said}");
         assert_eq!(scene.fake.rows(NAMESPACE, EVENTS), before);
         assert_eq!(process.rows().await.1, 3, "the rows wait");
+        // The next start finds out before it changes anything: no claim, no column.
+        let before = scene.fake.table(NAMESPACE, EVENTS);
+        drop(process);
+        let process = scene.start();
+        assert!(process.make_ready().await.unwrap_err().contains(word));
+        assert_eq!(scene.fake.table(NAMESPACE, EVENTS), before);
     }
 }
 
@@ -347,5 +353,26 @@ async fn tokens_are_renewed_before_they_end() {
     }
     let tokens = scene.fake.counts().requests(Step::Token);
     assert!((2..=5).contains(&tokens), "{tokens} tokens");
+    scene.check_table();
+}
+
+/// Some catalogs name their credentials `s3` instead of by a location, and leave the endpoint to the load.
+#[tokio::test]
+async fn credentials_without_a_location_are_renewed() {
+    let settings = FakeSettings {
+        credential_ttl: Some(Duration::from_millis(300)),
+        credential_prefix: Some("s3".to_owned()),
+        window: Duration::ZERO,
+        ..FakeSettings::default()
+    };
+    let scene = Scene::new(settings, Dial::r2);
+    let mut process = scene.start();
+    process.make_ready().await.unwrap();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(1_000) {
+        process.append(1);
+        process.settle().await;
+        assert_eq!(process.lake.trouble(Table::Events), None);
+    }
     scene.check_table();
 }

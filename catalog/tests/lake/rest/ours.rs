@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hogflare_catalog::embedded::Origin;
 use hogflare_catalog::{Clock, SystemClock, Table};
+use iceberg::TableUpdate;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, FormatVersion, ManifestFile, ManifestList,
     ManifestListWriter, ManifestWriterBuilder, Struct, TableMetadata,
 };
+use iceberg_catalog_rest::CommitTableRequest;
 use serde_json::{Value, json};
 
 use super::{TABLE, check, creation, guest, make_tables, opened_with_rows};
@@ -211,4 +214,25 @@ async fn a_guest_that_lost_against_us_may_try_again_undisturbed() {
     assert!(paused(&opened));
     assert_eq!(commit(on("main", head().unwrap()), tag("a")), 200);
     assert!(!paused(&opened), "the guest has what it waited for");
+}
+
+/// A tag is set between the building of our commit and its arrival: the snapshot is not expired.
+#[tokio::test]
+async fn our_expiry_spares_what_a_guest_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = opened_with_rows(folder.path()).await;
+    let metadata = Arc::clone(&opened.views.current().head(Table::Events).unwrap().metadata);
+    let first = metadata.current_snapshot().unwrap().parent_snapshot_id().unwrap();
+    let tag = json!([{"action": "set-snapshot-ref", "ref-name": "audit", "type": "tag", "snapshot-id": first}]);
+    let (status, body) = guest(&opened, "POST", TABLE, &json!({"requirements": [], "updates": tag}));
+    assert_eq!(status, 200, "{body}");
+    let request = CommitTableRequest {
+        identifier: None,
+        requirements: Vec::new(),
+        updates: vec![TableUpdate::RemoveSnapshots { snapshot_ids: vec![first] }],
+    };
+    let ident = opened.lake.settings().ident(Table::Events);
+    let after = opened.catalog.commit_table(&ident, request, Origin::Ours).unwrap().metadata;
+    assert!(after.snapshot_by_id(first).is_some());
+    assert!(after.snapshot_for_ref("audit").is_some());
 }
