@@ -66,6 +66,14 @@ impl Report {
         self.findings.push(Finding { what, verdict, words: words.into() });
     }
 
+    fn storage_failed(&mut self, what: &'static str, error: &crate::Error) {
+        let error = chain(error);
+        let hint = storage_hint(&error);
+        self.unreachable |= hint.is_none();
+        let hint = hint.unwrap_or("the storage failed or cannot be reached; this may pass");
+        self.found(what, Verdict::Bad, format!("{hint} ({error})"));
+    }
+
     fn stop(&mut self, what: &'static str, error: &CatalogError) {
         self.unreachable |= error.fault == CatalogFault::Unreachable;
         self.found(what, Verdict::Bad, advice(error));
@@ -204,7 +212,7 @@ impl Scratch<'_> {
                 false
             }
             Err(error) => {
-                report.found("write and read a file", Verdict::Bad, storage_advice(&chain(&error)));
+                report.storage_failed("write and read a file", &error);
                 false
             }
         }
@@ -320,32 +328,34 @@ impl Scratch<'_> {
         match written.await {
             Ok(request) => Some((self.catalog.commit(self.ident, request).await, snapshot_id)),
             Err(error) => {
-                report.found("write a snapshot's files", Verdict::Bad, storage_advice(&chain(&error)));
+                report.storage_failed("write a snapshot's files", &error);
                 None
             }
         }
     }
 }
 
-const MARK: &str = "hogflare.check-mark";
-
-fn storage_advice(error: &str) -> String {
+/// What is wrong for good, as far as the error says it.
+fn storage_hint(error: &str) -> Option<&'static str> {
     let any = |words: &[&str]| words.iter().any(|word| error.contains(word));
-    let hint = if any(&["SignatureDoesNotMatch", "InvalidAccessKeyId", "403", "AccessDenied", "401"]) {
-        "the storage refuses the keys: check that they (or the token, where the catalog vends keys) may read and write \
-         the bucket"
+    if any(&["RequestTimeTooSkewed"]) {
+        Some("this machine's clock is wrong")
+    } else if any(&["SignatureDoesNotMatch", "InvalidAccessKeyId", "403", "AccessDenied", "401"]) {
+        Some(
+            "the storage refuses the keys: check that they (or the token, where the catalog vends keys) may read and \
+             write the bucket",
+        )
     } else if any(&["NoSuchBucket"]) {
-        "the bucket does not exist"
+        Some("the bucket does not exist")
     } else if any(&["301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"]) {
-        "the bucket is in another region: set --s3-region"
-    } else if any(&["RequestTimeTooSkewed"]) {
-        "this machine's clock is wrong"
+        Some("the bucket is in another region: set --s3-region")
     } else if any(&["certificate", "UnknownIssuer"]) {
-        "the storage's certificate is not trusted: name its root with --ca-file"
-    } else if any(&["dns", "connect", "169.254"]) {
-        "the storage cannot be reached, or no keys were given: set --s3-endpoint and keys, or let the catalog vend them"
+        Some("the storage's certificate is not trusted: name its root with --ca-file")
+    } else if any(&["169.254"]) {
+        Some("no keys were given: set --s3-endpoint and keys, or let the catalog vend them")
     } else {
-        "the storage failed"
-    };
-    format!("{hint} ({error})")
+        None
+    }
 }
+
+const MARK: &str = "hogflare.check-mark";

@@ -192,6 +192,11 @@ fn the_check_and_the_bill_are_printed() {
     let checked = server.hogflare(&["catalog", "check"]);
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success() && text.contains("exactly once"), "{text}");
+    // The same of the embedded catalog's bucket, while a server uses it.
+    let embedded = (Place::embedded_on_s3().options)(Options::new()).start();
+    let checked = embedded.hogflare(&["catalog", "check"]);
+    let words = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && words.contains("exactly once"), "{words}");
     for commit in 1..=3 {
         send(&server, 1);
         wait_for("the commit", || (server.committed_rows("bill_events") == commit).then_some(()));

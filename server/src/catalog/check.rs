@@ -1,12 +1,17 @@
 //! `hogflare catalog check`: proves a catalog before it is trusted.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use hogflare_catalog::check::{Verdict, check};
+use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::rest::RestCatalog;
 use hogflare_catalog::table_catalog::TableCatalog;
-use hogflare_catalog::{MetadataCache, Namespace, Objects};
+use hogflare_catalog::{LakeSettings, MetadataCache, Namespace, Objects, SystemClock, Views, WriterId};
+use uuid::Uuid;
 
 use super::CatalogConfig;
 use crate::cli::CatalogCheckArgs;
@@ -17,16 +22,27 @@ const CACHED_ENTRIES_MAX: usize = 1_000;
 pub(crate) fn run(args: CatalogCheckArgs) -> Result<ExitCode> {
     let catalog = CatalogConfig::new(args.catalog)?;
     let namespace = config::namespace(args.namespace)?;
-    let Some(rest) = catalog.remote() else {
-        bail!("the embedded catalog needs no check; name another with --catalog r2 or --catalog-uri");
-    };
     println!("catalog {}", catalog.describe());
     let objects = Objects::new(catalog.storage.clone());
     let cache = MetadataCache::new(objects.clone(), CACHED_ENTRIES_MAX);
-    let client = RestCatalog::new(rest.clone(), objects)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("cannot start")?;
     let namespace = Namespace::new(namespace);
-    let report = runtime.block_on(check(&client, &cache, &namespace, || client.clock_skew_ms()));
+    let report = match (catalog.remote(), catalog.warehouse_root()) {
+        (Some(rest), _) => {
+            let client = RestCatalog::new(rest.clone(), objects)?;
+            runtime.block_on(check(&client, &cache, &namespace, || client.clock_skew_ms()))
+        }
+        (None, Some(root)) => {
+            let pointers = Pointers::new()?;
+            let own = pointers.catalog(root, objects)?;
+            runtime.block_on(check(&own, &cache, &namespace, || 0))
+        }
+        (None, None) => bail!(
+            "the embedded catalog in the data folder needs no check; name another with --catalog r2, --catalog-uri or \
+             --warehouse s3://bucket/prefix"
+        ),
+    };
     for finding in &report.findings {
         let mark = match finding.verdict {
             Verdict::Good => "ok     ",
@@ -47,4 +63,28 @@ pub(crate) fn run(args: CatalogCheckArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A folder for the pointers of an embedded catalog that lives as long as the check: the server's own may
+/// be in use.
+struct Pointers(PathBuf);
+
+impl Pointers {
+    fn new() -> Result<Pointers> {
+        let folder = std::env::temp_dir().join(format!("hogflare-check-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Pointers(folder))
+    }
+
+    fn catalog(&self, root: &str, objects: Objects) -> Result<EmbeddedCatalog> {
+        let views = Arc::new(Views::new(WriterId::new(Uuid::new_v4())));
+        let files = WarehouseFiles { root: Some(root.to_owned()), objects, lent: HashMap::new() };
+        Ok(EmbeddedCatalog::open(&self.0, LakeSettings::default(), views, Arc::new(SystemClock), files)?)
+    }
+}
+
+impl Drop for Pointers {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

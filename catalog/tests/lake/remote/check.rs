@@ -1,12 +1,18 @@
 //! The check that a catalog must pass before it is used.
 
-use hogflare_catalog::check::{Verdict, check};
+use hogflare_catalog::check::{Report, Verdict, check};
 use hogflare_catalog::rest::{Login, RestCatalog, RestSettings};
 use hogflare_catalog::{MetadataCache, Namespace, Objects};
 
-use crate::fake::{FakeLake, FakeSettings, Profile};
+use crate::fake::{FakeLake, FakeSettings, Fault, Profile, Step};
 
 async fn checked(fake: &FakeLake, change: impl Fn(&mut RestSettings)) -> (Verdict, String) {
+    let report = report(fake, change).await;
+    let words = report.words(Verdict::Bad) + &report.words(Verdict::Weaker);
+    (report.verdict(), words)
+}
+
+async fn report(fake: &FakeLake, change: impl Fn(&mut RestSettings)) -> Report {
     let mut settings = RestSettings {
         warehouse: Some("account_lake".to_owned()),
         login: Login::Token("catalog-token".to_owned()),
@@ -16,9 +22,7 @@ async fn checked(fake: &FakeLake, change: impl Fn(&mut RestSettings)) -> (Verdic
     let objects = Objects::local();
     let cache = MetadataCache::new(objects.clone(), 1_000);
     let catalog = RestCatalog::new(settings, objects).unwrap();
-    let report = check(&catalog, &cache, &Namespace::new("default".to_owned()), || 0).await;
-    let words = report.words(Verdict::Bad) + &report.words(Verdict::Weaker);
-    (report.verdict(), words)
+    check(&catalog, &cache, &Namespace::new("default".to_owned()), || 0).await
 }
 
 #[tokio::test]
@@ -45,6 +49,17 @@ async fn what_is_wrong_is_said_in_plain_words() {
     check(|rest| rest.login = Login::Token("wrong".to_owned()), Verdict::Bad, "token").await;
     check(|rest| rest.warehouse = Some("other".to_owned()), Verdict::Bad, "warehouse").await;
     check(|rest| rest.uri = "http://127.0.0.1:1/catalog".to_owned(), Verdict::Bad, "does not answer").await;
+}
+
+/// What may pass is asked again; what will not is said once.
+#[tokio::test]
+async fn a_store_that_fails_for_now_is_not_called_bad_for_good() {
+    for (fault, passes) in [(Fault::Status(503), true), (Fault::ExpiredCredentials, false)] {
+        let fake = FakeLake::start(FakeSettings::default());
+        (0..20).for_each(|_| fake.script(Step::Put, fault));
+        let report = report(&fake, |_| ()).await;
+        assert_eq!((report.verdict(), report.unreachable), (Verdict::Bad, passes), "{fault:?}: {report:?}");
+    }
 }
 
 #[tokio::test]
