@@ -83,14 +83,21 @@ impl SeaweedFs {
         Arc::new(seaweed)
     }
 
-    /// Its buckets can be listed and its catalog gives tokens.
+    /// Its catalog gives tokens and knows the bucket of tables, which it makes last.
     fn is_ready(&self) -> bool {
         let form = format!("grant_type=client_credentials&client_id={KEY}&client_secret={SECRET}&scope=catalog");
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let token = http::send("POST", &format!("{}/v1/oauth/tokens", self.catalog), &headers, Some(form.as_bytes()));
+        let tokens = format!("{}/v1/oauth/tokens", self.catalog);
+        let Ok(answer) = http::send("POST", &tokens, &headers, Some(form.as_bytes())) else { return false };
+        if answer.status != 200 {
+            return false;
+        }
+        let bearer = format!("Bearer {}", answer.json()["access_token"].as_str().unwrap_or_default());
+        let namespaces = format!("{}/v1/{TABLES}/namespaces", self.catalog);
+        let listed = http::send("GET", &namespaces, &[("authorization", &bearer)], None);
         let bucket = http::send("GET", &format!("{}/{BUCKET}", self.s3), &[], None);
-        // Without a signature the bucket is refused, but it is there.
-        token.is_ok_and(|answer| answer.status == 200) && bucket.is_ok_and(|answer| answer.status == 403)
+        // Without a signature the other bucket is refused, but it is there.
+        listed.is_ok_and(|answer| answer.status == 200) && bucket.is_ok_and(|answer| answer.status == 403)
     }
 
     /// Its own catalog.
