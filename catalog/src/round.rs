@@ -121,6 +121,9 @@ impl Lake {
 
     /// Posts all together. What the tables do not show then goes the way of a single commit.
     async fn post_round(self: &Arc<Self>, prepared: Vec<PendingCommit>) -> Vec<(PendingCommit, CommitError)> {
+        if prepared.is_empty() {
+            return Vec::new();
+        }
         let started = Instant::now();
         let answered = self.post_together(&prepared).await;
         let mut failed = Vec::new();

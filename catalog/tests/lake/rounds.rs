@@ -118,6 +118,8 @@ async fn run_until_settled(opened: &Opened) {
         while !opened.lake.is_settled() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
+        // Some ticks with nothing to commit.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         stop.send(true).unwrap();
     };
     tokio::join!(Arc::clone(&opened.lake).run_round_committer(stopped), settled);
