@@ -335,19 +335,30 @@ impl Scratch<'_> {
     }
 }
 
-/// What is wrong for good, as far as the error says it.
+/// What is wrong for good, as far as the error says it. Locations in it may hold any digits.
 fn storage_hint(error: &str) -> Option<&'static str> {
     let any = |words: &[&str]| words.iter().any(|word| error.contains(word));
     if any(&["RequestTimeTooSkewed"]) {
         Some("this machine's clock is wrong")
-    } else if any(&["SignatureDoesNotMatch", "InvalidAccessKeyId", "403", "AccessDenied", "401"]) {
+    } else if any(&[
+        "SignatureDoesNotMatch",
+        "InvalidAccessKeyId",
+        "AccessDenied",
+        "status code: 403",
+        "status code: 401",
+    ]) {
         Some(
             "the storage refuses the keys: check that they (or the token, where the catalog vends keys) may read and \
              write the bucket",
         )
     } else if any(&["NoSuchBucket"]) {
         Some("the bucket does not exist")
-    } else if any(&["301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"]) {
+    } else if any(&[
+        "status code: 301",
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraint",
+    ]) {
         Some("the bucket is in another region: set --s3-region")
     } else if any(&["certificate", "UnknownIssuer"]) {
         Some("the storage's certificate is not trusted: name its root with --ca-file")
