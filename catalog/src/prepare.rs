@@ -8,7 +8,6 @@ use iceberg::spec::{DataFile, Transform, deserialize_data_file_from_json, serial
 use rand::Rng;
 
 use crate::commit::CommitError;
-use crate::decide::{behind, replaced, rolled_back};
 use crate::error::{Error, Result};
 use crate::head::TableHead;
 use crate::journal::{CommittedRecord, PendingCommit};
@@ -53,7 +52,7 @@ impl Lake {
         if previous.is_some_and(|mark| mark.epoch > self.epoch) {
             return Err(self.fenced(head));
         }
-        self.check_history(head, committed.as_ref(), previous.map_or(0, |mark| mark.position), first.after)?;
+        self.check_history(head, slot, previous.map_or(0, |mark| mark.position), first.after)?;
         let spec_id = day_partition_spec(head)?;
         let span = (first.after, last.through);
         let mut placed = Vec::new();
@@ -109,21 +108,8 @@ impl Lake {
     }
 
     /// The range to commit must begin where the table ends, and the table must still be ours.
-    fn check_history(
-        &self,
-        head: &TableHead,
-        committed: Option<&CommittedRecord>,
-        position: u64,
-        after: u64,
-    ) -> Result<(), CommitError> {
-        if let Some(committed) = committed {
-            if committed.table_uuid != head.metadata.uuid() {
-                return Err(CommitError::Halt(replaced(head.metadata.uuid(), committed.table_uuid)));
-            }
-            if rolled_back(head, committed) {
-                return Err(CommitError::Halt(behind(committed)));
-            }
-        }
+    fn check_history(&self, head: &TableHead, slot: Slot, position: u64, after: u64) -> Result<(), CommitError> {
+        self.check_same_table(head, slot)?;
         if position != after {
             return Err(CommitError::Halt(format!(
                 "the table's watermark is {position}, but the next row to commit is {}",

@@ -157,8 +157,8 @@ impl Lake {
         )))
     }
 
-    /// A table that holds more rows of this writer than its folder knows of would swallow new ones: they
-    /// get positions that count as committed.
+    /// Refuses a table that is not the one our rows went to. One that holds more rows of this writer than
+    /// its folder knows of would swallow new ones: they get positions that count as committed.
     pub(crate) fn check_ours(&self, head: &TableHead) -> Result<(), CommitError> {
         check_format(&self.settings.ident(head.table), head)?;
         for slot in Slot::ALL {
@@ -177,7 +177,7 @@ impl Lake {
     }
 
     /// The table that our rows went to, and not behind them.
-    fn check_same_table(&self, head: &TableHead, slot: Slot) -> Result<(), CommitError> {
+    pub(crate) fn check_same_table(&self, head: &TableHead, slot: Slot) -> Result<(), CommitError> {
         let (committed, pending) = {
             let journal = self.journal.lock();
             let state = journal.state(slot, head.table);
