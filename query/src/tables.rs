@@ -16,6 +16,7 @@ use hogflare_catalog::{ReadView, Table, TableView};
 use parking_lot::Mutex;
 
 use crate::scan::{IcebergTable, ScanContext, ScanCounts};
+use crate::settings::QuerySettings;
 use crate::snapshots::SnapshotsTable;
 use crate::travel::TimeTravel;
 use crate::views;
@@ -44,6 +45,25 @@ pub(crate) struct QueryTables {
 }
 
 impl QueryTables {
+    pub(crate) fn new(
+        settings: &QuerySettings,
+        view: Arc<ReadView>,
+        past: Option<TimeTravel>,
+        context: &Arc<ScanContext>,
+        planner: &Arc<SessionState>,
+    ) -> Arc<QueryTables> {
+        Arc::new(QueryTables {
+            view,
+            past,
+            context: Arc::clone(context),
+            counts: Arc::new(ScanCounts::default()),
+            namespace: settings.namespace.clone(),
+            prefix: settings.table_prefix.clone(),
+            planner: Arc::clone(planner),
+            used: Mutex::default(),
+        })
+    }
+
     /// The session in which a statement is planned and runs.
     pub(crate) fn session(self: &Arc<Self>) -> SessionState {
         self.session_over(Level::Views)

@@ -22,7 +22,6 @@ use hogflare_catalog::removed::RemovedPositions;
 use hogflare_catalog::tables::{SLOTS, TABLES};
 use hogflare_catalog::watermark::all_watermarks;
 use hogflare_catalog::{ReadView, Slot, Table, TableHead, WriterId};
-use parking_lot::Mutex;
 
 pub use self::balance::GuestSnapshot;
 use self::balance::Stated;
@@ -31,7 +30,7 @@ use self::sequence::Sequence;
 use crate::engine::execute;
 use crate::error::{ErrorCode, Result, SqlError};
 use crate::params::Params;
-use crate::scan::{ScanContext, ScanCounts};
+use crate::scan::ScanContext;
 use crate::settings::QuerySettings;
 use crate::tables::QueryTables;
 use crate::travel::TimeTravel;
@@ -152,16 +151,7 @@ impl Audit {
     }
 
     fn tables(&self, past: Option<TimeTravel>) -> Arc<QueryTables> {
-        Arc::new(QueryTables {
-            view: Arc::clone(&self.view),
-            past,
-            context: Arc::clone(&self.scans),
-            counts: Arc::new(ScanCounts::default()),
-            namespace: self.settings.namespace.clone(),
-            prefix: self.settings.table_prefix.clone(),
-            planner: Arc::clone(&self.session),
-            used: Mutex::default(),
-        })
+        QueryTables::new(&self.settings, Arc::clone(&self.view), past, &self.scans, &self.session)
     }
 }
 

@@ -18,7 +18,6 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
 use futures::TryStreamExt;
 use hogflare_catalog::Views;
-use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -28,7 +27,7 @@ use crate::format::{self, RowWriter, Sink, Summary};
 use crate::gate;
 use crate::params::Params;
 use crate::request::{Format, SqlRequest};
-use crate::scan::{ScanContext, ScanCounts};
+use crate::scan::ScanContext;
 use crate::settings::QuerySettings;
 use crate::tables::QueryTables;
 
@@ -80,16 +79,7 @@ impl Work {
     fn tables(&self) -> Result<Arc<QueryTables>> {
         let past = self.request.past.clone();
         let past = past.map(|past| past.resolve_names(&self.settings.table_prefix)).transpose()?;
-        Ok(Arc::new(QueryTables {
-            view: self.views.current(),
-            past,
-            context: Arc::clone(&self.scans),
-            counts: Arc::new(ScanCounts::default()),
-            namespace: self.settings.namespace.clone(),
-            prefix: self.settings.table_prefix.clone(),
-            planner: Arc::clone(&self.session),
-            used: Mutex::default(),
-        }))
+        Ok(QueryTables::new(&self.settings, self.views.current(), past, &self.scans, &self.session))
     }
 
     fn stats(&self, tables: &QueryTables, plan: &dyn ExecutionPlan, planned: Duration) -> Value {
