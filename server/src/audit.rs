@@ -3,11 +3,10 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::cli::AuditArgs;
-use crate::sql::read_token;
 
 /// Ranges and positions that the text shows of each kind; `--json` has up to 100.
 const SHOWN: usize = 10;
@@ -30,16 +29,7 @@ pub(crate) fn run(args: &AuditArgs) -> ExitCode {
 }
 
 fn ask(args: &AuditArgs) -> Result<Value> {
-    let url = format!("{}/api/audit", args.url.trim_end_matches('/'));
-    let mut request = ureq::get(&url).config().http_status_as_error(false).build();
-    if let Some(token) = read_token(args.token.as_deref(), &args.data_dir) {
-        request = request.header("authorization", &format!("Bearer {token}"));
-    }
-    let answer = request.call();
-    let mut answer =
-        answer.with_context(|| format!("cannot reach {url}; is the server running? --url names another one"))?;
-    let status = answer.status().as_u16();
-    let body = answer.body_mut().with_config().limit(u64::MAX).read_to_string().context("the answer was cut off")?;
+    let (status, body) = args.server.get("/api/audit")?;
     let report: Value = serde_json::from_str(&body).unwrap_or_default();
     if status != 200 || !report["ok"].is_boolean() {
         let message = report["error"]["message"].as_str().unwrap_or(&body);

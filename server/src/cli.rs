@@ -41,7 +41,7 @@ pub(crate) enum CatalogCommand {
     /// Prove on the catalog itself, with a table of its own, that rows can get there exactly once
     Check(Box<CatalogCheckArgs>),
     /// Print what a month on R2 costs at some rates, from the counters of a running server
-    Bill(BillArgs),
+    Bill(ReaderArgs),
 }
 
 #[derive(Debug)]
@@ -148,19 +148,6 @@ pub(crate) struct CatalogCheckArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(crate) struct BillArgs {
-    /// Server to ask
-    #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567")]
-    pub(crate) url: String,
-    /// Read token; without one, the data folder's own is used
-    #[arg(long, env = "HOGFLARE_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// Data folder whose read-token is used
-    #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
-    pub(crate) data_dir: PathBuf,
-}
-
-#[derive(Clone, Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Address to serve on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:4567", value_name = "ADDRESS:PORT")]
@@ -176,10 +163,9 @@ pub(crate) struct DemoArgs {
     pub(crate) exit: bool,
 }
 
+/// Which running server a command reads from.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct SqlArgs {
-    /// One SQL statement, in PostgreSQL's dialect
-    pub(crate) query: String,
+pub(crate) struct ReaderArgs {
     /// Server to ask
     #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567")]
     pub(crate) url: String,
@@ -189,6 +175,14 @@ pub(crate) struct SqlArgs {
     /// Data folder whose read-token is used
     #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
     pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// One SQL statement, in PostgreSQL's dialect
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) server: ReaderArgs,
     /// table, json, ndjson or csv
     #[arg(long, default_value = "table", value_parser = ["table", "json", "ndjson", "csv"])]
     pub(crate) format: String,
@@ -202,15 +196,8 @@ pub(crate) struct SqlArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// Server to ask
-    #[arg(long, env = "HOGFLARE_URL", default_value = "http://127.0.0.1:4567")]
-    pub(crate) url: String,
-    /// Read token; without one, the data folder's own is used
-    #[arg(long, env = "HOGFLARE_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// Data folder whose read-token is used
-    #[arg(long, env = "HOGFLARE_DATA_DIR", default_value = "./hogflare-data", value_name = "FOLDER")]
-    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ReaderArgs,
     /// Print the whole report as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,7 +1,5 @@
 //! The subcommand `sql`: one statement to a running server.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
@@ -9,11 +7,9 @@ use crate::cli::SqlArgs;
 
 pub(crate) fn run(args: &SqlArgs) -> Result<()> {
     let format = if args.format == "table" { "json" } else { &args.format };
-    let url = format!("{}/api/sql", args.url.trim_end_matches('/'));
-    let mut request = ureq::post(&url).config().http_status_as_error(false).build();
-    if let Some(token) = read_token(args.token.as_deref(), &args.data_dir) {
-        request = request.header("authorization", &format!("Bearer {token}"));
-    }
+    let url = args.server.address("/api/sql");
+    let request = args.server.with_token(ureq::post(&url));
+    let request = request.config().http_status_as_error(false).build();
     let mut response = request
         .send_json(body(args, format)?)
         .with_context(|| format!("cannot reach {url}; is the server running? --url names another one"))?;
@@ -49,13 +45,6 @@ fn body(args: &SqlArgs, format: &str) -> Result<Value> {
         body["snapshots"] = Value::Object(snapshots);
     }
     Ok(body)
-}
-
-/// The token that is given, or that of the data folder; the demo's if only that is here.
-pub(crate) fn read_token(given: Option<&str>, data_dir: &Path) -> Option<String> {
-    let read = |folder: &Path| std::fs::read_to_string(folder.join("read-token")).ok();
-    let own = || [data_dir, Path::new("./hogflare-demo")].into_iter().find_map(read);
-    given.map(str::to_owned).or_else(|| own().map(|text| text.trim().to_owned()))
 }
 
 fn print_table(answer: &Value) {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::cli::BillArgs;
-use crate::sql;
+use crate::cli::ReaderArgs;
 
 /// Cloudflare's list prices of September 2026 in USD, and what a month holds free of charge.
 const CLASS_A_PER_MILLION: f64 = 4.50;
@@ -40,8 +39,8 @@ struct Month {
     usd: f64,
 }
 
-pub(crate) fn run(args: &BillArgs) -> Result<()> {
-    let per_commit = per_commit(&counters(&metrics(args)?))?;
+pub(crate) fn run(server: &ReaderArgs) -> Result<()> {
+    let per_commit = per_commit(&counters(&metrics(server)?))?;
     println!(
         "counted per commit: {:.2} writes (class A, the catalog's own included), {:.2} reads (class B), {:.2} catalog \
          requests; {:.0} bytes of data per event; a commit every {:.1} s",
@@ -64,18 +63,10 @@ pub(crate) fn run(args: &BillArgs) -> Result<()> {
     Ok(())
 }
 
-fn metrics(args: &BillArgs) -> Result<String> {
-    let url = format!("{}/metrics", args.url.trim_end_matches('/'));
-    let mut request = ureq::get(&url).config().http_status_as_error(false).build();
-    if let Some(token) = sql::read_token(args.token.as_deref(), &args.data_dir) {
-        request = request.header("authorization", &format!("Bearer {token}"));
-    }
-    let mut response = request
-        .call()
-        .with_context(|| format!("cannot reach {url}; is the server running? --url names another one"))?;
-    let text = response.body_mut().read_to_string().context("the answer was cut off")?;
-    if response.status().as_u16() != 200 {
-        bail!("{url} answers {}: {text}", response.status());
+fn metrics(server: &ReaderArgs) -> Result<String> {
+    let (status, text) = server.get("/metrics")?;
+    if status != 200 {
+        bail!("the server does not tell its counters (status {status}): {text}");
     }
     Ok(text)
 }
