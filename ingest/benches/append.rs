@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hogflare_catalog::tables::{EventRow, Promoted, SLOTS, TABLES};
 use hogflare_catalog::{Slot, SystemClock, Table, Views, WriterId};
 use hogflare_ingest::disk::{Durability, RealDisk};
-use hogflare_ingest::{Ack, Batch, Ingest, IngestParts, IngestSettings, Replay};
+use hogflare_ingest::{Ack, Batch, Ingest, IngestParts, IngestSettings, Opened, Replay};
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
@@ -128,9 +128,9 @@ impl Server {
         let mut settings = IngestSettings::new(folder.to_owned(), id, [5; 16]);
         settings.admission.tail_bytes_max = u64::MAX;
         let disk = Arc::new(RealDisk::new(Durability::Fsync));
-        let parts = IngestParts { disk, views, clock: Arc::new(SystemClock) };
+        let parts = IngestParts { disk, views, clock: Arc::new(SystemClock), state: None };
         let replay = Replay { covered, ..Replay::of_everything() };
-        let (ingest, writer, _) = Ingest::open(settings, parts, replay).expect("opens");
+        let Opened { ingest, writer, .. } = Ingest::open(settings, parts, replay).expect("opens");
         let writer = std::thread::spawn(move || {
             writer.run().expect("no failure");
             thread_cpu_ns()

@@ -64,7 +64,7 @@ fn facts() -> RequestFacts {
 }
 
 fn settings() -> NormalizeSettings {
-    let group_types = [Some("company".to_owned()), None, None, None, None];
+    let group_types = std::sync::Arc::new([Some("company".to_owned()), None, None, None, None]);
     NormalizeSettings { team_id: Some(1), group_types, ..NormalizeSettings::default() }
 }
 

@@ -39,6 +39,8 @@ pub enum OverloadReason {
     Queue,
     #[error("too many rows in memory wait for their table")]
     Tail,
+    #[error("too many changes of persons wait for the state file")]
+    State,
     #[error("the log is full")]
     LogFull,
     #[error("the server is stopping")]

@@ -3,6 +3,7 @@
 use hogflare_catalog::Slot;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow};
 
+use crate::identity::IdentityEvent;
 use crate::normalize::Normalized;
 use crate::writer::Batch;
 
@@ -17,6 +18,10 @@ impl Batch for Normalized {
 
     fn slot(&self, index: usize) -> Slot {
         self.events[index].slot
+    }
+
+    fn identity(&self, index: usize) -> Option<IdentityEvent<'_>> {
+        Some(self.events[index].identity())
     }
 
     fn has_own_uuid(&self, index: usize) -> bool {

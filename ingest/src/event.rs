@@ -5,12 +5,10 @@ use std::sync::Arc;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow, GROUP_SLOTS, Promoted, Slot};
 use uuid::Uuid;
 
+use crate::identity::{Act, ActKind, Automatic, AutomaticValues, GroupKeys, GroupUpdate, IdentityEvent};
 use crate::promote::Column;
 use crate::protocol::Reason;
 use crate::text::{TextRef, Texts};
-
-/// Namespace of person ids: PostHog's own, so that its deterministic ids have the same form.
-const PERSON_NAMESPACE: Uuid = Uuid::from_u128(0x932979b4_65c3_4424_8467_0b66ec27bc22);
 
 /// A project token: 1 to 64 ASCII characters that are no personal key, without spaces around.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,18 +86,14 @@ impl std::fmt::Debug for UuidText {
     }
 }
 
-/// Id of the person that a distinct id stands for until another is known: the same on every server.
-pub fn person_id(token: &ProjectToken, distinct_id: &DistinctId) -> Uuid {
-    let name = [token.as_str(), ":", distinct_id.as_str()].concat();
-    Uuid::new_v5(&PERSON_NAMESPACE, name.as_bytes())
-}
-
 /// Whether a profile stands behind the person of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonMode {
     Full,
-    /// The client asked for no profile.
+    /// Nobody is known, or the client asked for no profile.
     Propertyless,
+    /// The client asked for no profile, but there is one.
+    ForceUpgrade,
 }
 
 impl PersonMode {
@@ -107,9 +101,61 @@ impl PersonMode {
         match self {
             PersonMode::Full => "full",
             PersonMode::Propertyless => "propertyless",
+            PersonMode::ForceUpgrade => "force_upgrade",
         }
     }
 }
+
+/// What an event says about persons and groups, as places in its texts.
+#[derive(Clone, Debug)]
+pub(crate) struct IdentityTexts {
+    /// Of the distinct id, see [`identity::key`].
+    pub(crate) key: Uuid,
+    pub(crate) act: ActKind,
+    /// The other id of a merge.
+    pub(crate) other: TextRef,
+    pub(crate) other_key: Uuid,
+    pub(crate) wants_profile: bool,
+    pub(crate) set: TextRef,
+    pub(crate) set_once: TextRef,
+    pub(crate) unset: TextRef,
+    pub(crate) malformed: Option<&'static str>,
+    pub(crate) automatic: Box<[(Automatic, TextRef)]>,
+    pub(crate) groups: Box<[(TextRef, TextRef)]>,
+    pub(crate) group_update: Option<GroupUpdateTexts>,
+    /// Only if the event has groups.
+    pub(crate) configured_types: Option<Arc<[Option<String>; GROUP_SLOTS]>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupUpdateTexts {
+    pub(crate) group_type: TextRef,
+    pub(crate) group_key: TextRef,
+    pub(crate) set: TextRef,
+}
+
+impl IdentityTexts {
+    /// An event that says nothing.
+    pub(crate) fn new(key: Uuid) -> IdentityTexts {
+        IdentityTexts {
+            key,
+            act: ActKind::Capture,
+            other: TextRef::NONE,
+            other_key: Uuid::nil(),
+            wants_profile: true,
+            set: TextRef::NONE,
+            set_once: TextRef::NONE,
+            unset: TextRef::NONE,
+            malformed: None,
+            automatic: Box::default(),
+            groups: Box::default(),
+            group_update: None,
+            configured_types: None,
+        }
+    }
+}
+
+static NO_TYPES: [Option<String>; GROUP_SLOTS] = [const { None }; GROUP_SLOTS];
 
 /// A valid event with all that its row needs.
 #[derive(Clone, Debug)]
@@ -127,11 +173,11 @@ pub struct CapturedEvent {
     /// Microseconds since 1970, UTC: the receipt.
     pub created_at_us: i64,
     pub slot: Slot,
+    /// What the event is stamped with if nobody is known.
     pub(crate) person_id: UuidText,
-    pub person_mode: PersonMode,
+    pub(crate) identity: IdentityTexts,
     pub(crate) texts: Texts,
     pub(crate) columns: [TextRef; Column::COUNT],
-    pub(crate) groups: [TextRef; GROUP_SLOTS],
     pub(crate) context: TextRef,
     pub(crate) extra: TextRef,
     pub(crate) cf_asn: Option<i64>,
@@ -155,7 +201,44 @@ impl CapturedEvent {
         size_of::<CapturedEvent>() + self.texts.bytes() + self.name.len() + self.distinct_id.as_str().len()
     }
 
-    /// The row. Columns that need more than this event (persons, groups' properties) are null.
+    /// What it says about persons and groups.
+    pub(crate) fn identity(&self) -> IdentityEvent<'_> {
+        let of = &self.identity;
+        let text = |text: TextRef| self.texts.get(text);
+        let act = match of.act {
+            ActKind::Merge(operation) => {
+                Act::Merge { other: text(of.other).unwrap_or_default(), other_key: of.other_key, operation }
+            }
+            ActKind::Update(operation) => Act::Update(operation),
+            ActKind::Capture => Act::Capture,
+            ActKind::Bystander => Act::Bystander,
+        };
+        let group_update = of.group_update.as_ref().and_then(|update| {
+            let (group_type, group_key) = (text(update.group_type)?, text(update.group_key)?);
+            Some(GroupUpdate { group_type, group_key, set: text(update.set) })
+        });
+        IdentityEvent {
+            project: self.token.as_str(),
+            team_id: self.team_id,
+            uuid: self.uuid_text.as_str(),
+            distinct_id: self.distinct_id.as_str(),
+            key: of.key,
+            act,
+            wants_profile: of.wants_profile,
+            set: text(of.set),
+            set_once: text(of.set_once),
+            unset: text(of.unset),
+            malformed: of.malformed,
+            automatic: AutomaticValues { texts: &self.texts, found: &of.automatic },
+            groups: GroupKeys { texts: &self.texts, found: &of.groups },
+            group_update,
+            configured_types: of.configured_types.as_deref().unwrap_or(&NO_TYPES),
+            timestamp_us: self.timestamp_us,
+            received_at_us: self.created_at_us,
+        }
+    }
+
+    /// The row. Columns that need more than this event (persons, groups) are as if nobody were known.
     pub fn as_row(&self) -> EventRow<'_> {
         let text = |text: TextRef| self.texts.get(text);
         EventRow {
@@ -170,11 +253,11 @@ impl CapturedEvent {
             person_id: Some(self.person_id.as_str()),
             person_created_at_us: None,
             person_properties: None,
-            groups: self.groups.map(text),
+            groups: [None; GROUP_SLOTS],
             group_properties: None,
             api_key: self.token.as_str(),
             extra: text(self.extra),
-            person_mode: Some(self.person_mode.as_str()),
+            person_mode: Some(PersonMode::Propertyless.as_str()),
             promoted: self.promoted(),
         }
     }

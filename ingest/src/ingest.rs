@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::admission::{Admission, AdmissionSettings, BytesPermit, Health, OverloadReason, Overloaded};
 use crate::dedup::{GENERATION_KEYS, Hash, Key};
 use crate::disk::Disk;
+use crate::identity::{Missing, Opening, State, StateSettings, StateWriter};
 use crate::telemetry;
 use crate::wal::{BODY_BYTES_MAX, FrameStall, LogError, LogPositions, Positions};
 use crate::writer::{Batch, Request, Writer, WriterParts, dead_letter_bytes, event_bytes};
@@ -22,7 +23,7 @@ use crate::writer::{Batch, Request, Writer, WriterParts, dead_letter_bytes, even
 /// How long a request waits for room in the tail before it is refused.
 const WAIT_FOR_ROOM_MAX: Duration = Duration::from_secs(2);
 const WAIT_FOR_ROOM_STEP: Duration = Duration::from_millis(5);
-/// What a frame's body may hold beside rows: the metadata of four batches.
+/// What a frame's body may hold beside rows: the metadata of its batches.
 const FRAME_OVERHEAD_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
@@ -82,6 +83,8 @@ pub struct IngestParts {
     pub disk: Arc<dyn Disk>,
     pub views: Arc<Views>,
     pub clock: Arc<dyn Clock>,
+    /// Where persons and groups are known. Without it events keep the person ids that they come with.
+    pub state: Option<StateSettings>,
 }
 
 /// What the catalog knows when the log is opened.
@@ -137,6 +140,9 @@ pub enum AppendError {
     /// Nothing was stored. Dead letters are counted behind the events.
     #[error("row {index} takes {bytes} bytes, more than {limit_bytes}")]
     RowTooLarge { index: usize, bytes: usize, limit_bytes: usize },
+    /// Some of the rows may be stored all the same; a retry finds them as repeats.
+    #[error("persons cannot be looked up: {0}")]
+    State(String),
     /// The writer ended before it could say whether the rows are durable.
     #[error("the writer has ended; a restart recovers")]
     Stopped,
@@ -151,42 +157,63 @@ pub struct Ingest {
     positions: LogPositions,
     hash: Hash,
     row_bytes_max: usize,
+    state: Option<State>,
+}
+
+/// What was opened: the handle, what runs on threads of its own, and what was found.
+#[derive(Debug)]
+pub struct Opened {
+    pub ingest: Ingest,
+    pub writer: Writer,
+    /// Ends after the writer.
+    pub state_writer: Option<StateWriter>,
+    pub recovered: Recovered,
 }
 
 impl Ingest {
-    /// Recovers the log and the dedup window, publishes the rows that are not covered, and makes the
-    /// writer. The caller runs it on a thread of its own. A full disk is no error here: then events are
+    /// Recovers the log, the dedup window and the state, publishes the rows that are not covered, and makes
+    /// the writers. The caller runs each on a thread of its own. A full disk is no error here: then events are
     /// refused until there is room.
-    pub fn open(
-        settings: IngestSettings,
-        parts: IngestParts,
-        replay: Replay<'_>,
-    ) -> Result<(Ingest, Writer, Recovered), LogError> {
+    pub fn open(settings: IngestSettings, parts: IngestParts, replay: Replay<'_>) -> Result<Opened, LogError> {
         settings.check();
         let (sender, receiver) = sync_channel(settings.admission.queue_requests_max);
         let admission = Admission::new(settings.admission.clone(), Arc::clone(&parts.views));
+        let hash = Hash::new(&settings.hash_key);
+        let positions = LogPositions::default();
+        let mut opening = parts.state.clone().map(Opening::open).transpose()?;
+        let recovery = recovery::Recovery { settings: &settings, parts: &parts, hash: &hash, replay };
+        let (log, dedup, recovered) = recovery.run(&positions, opening.as_mut())?;
+        let (state, identity, state_writer) = match opening.map(|opening| opening.finish(&positions)).transpose()? {
+            Some((state, identity, writer)) => (Some(state), Some(identity), Some(writer)),
+            None => (None, None, None),
+        };
         let ingest = Ingest {
             queue: sender,
             admission: Arc::clone(&admission),
             clock: Arc::clone(&parts.clock),
-            positions: LogPositions::default(),
-            hash: Hash::new(&settings.hash_key),
+            positions: positions.clone(),
+            hash,
             row_bytes_max: settings.row_bytes_max,
+            state,
         };
-        let recovery = recovery::Recovery { settings: &settings, parts: &parts, hash: &ingest.hash, replay };
-        let (log, dedup, recovered) = recovery.run(&ingest.positions)?;
         let writer = Writer::new(WriterParts {
             queue: receiver,
             admission,
             views: parts.views,
             log,
-            positions: ingest.positions.clone(),
+            positions,
             dedup,
+            identity,
             writer_id: settings.writer.clone(),
             next: recovered.next,
             frame_bytes: settings.frame_bytes,
         });
-        Ok((ingest, writer, recovered))
+        Ok(Opened { ingest, writer, state_writer, recovered })
+    }
+
+    /// Persons and groups as far as they are known, if they are.
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_ref()
     }
 
     /// Room for a request, to be taken before its body is read.
@@ -199,10 +226,25 @@ impl Ingest {
     pub async fn append(&self, batch: Box<dyn Batch>, permit: BytesPermit) -> Result<Ack, AppendError> {
         let events = batch.events() as u64;
         self.wait_for_room().await;
+        if let Some((state, missing)) = self.missing(batch.as_ref())? {
+            let looked_up = tokio::task::spawn_blocking(move || state.prefetch(missing)).await;
+            let looked_up = looked_up.map_err(|_| AppendError::Stopped)?;
+            looked_up.map_err(|error| AppendError::State(error.to_string()))?;
+        }
         let answer = self.enqueue(batch, permit).inspect_err(|_| {
             metrics::counter!(telemetry::EVENTS, "outcome" => "overloaded").increment(events);
         })?;
         answer.await.unwrap_or(Err(AppendError::Stopped))
+    }
+
+    /// What the writer would have to read from the state file for the request.
+    fn missing(&self, batch: &dyn Batch) -> Result<Option<(State, Missing)>, AppendError> {
+        let Some(state) = &self.state else { return Ok(None) };
+        if state.is_full() {
+            return Err(OverloadReason::State.now().into());
+        }
+        let missing = state.missing((0..batch.events()).filter_map(|index| batch.identity(index)));
+        Ok((!missing.is_empty()).then(|| (state.clone(), missing)))
     }
 
     /// Rows are sealed within fractions of a second: a request that is already here waits for that

@@ -5,15 +5,20 @@
 
 mod columns;
 mod draft;
+mod persons;
 mod request;
 mod sent;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use hogflare_catalog::tables::{GROUP_SLOTS, Slot};
 
-use crate::event::{CapturedEvent, DistinctId, PersonMode, Rejected, UuidText, cut, person_id};
+use uuid::Uuid;
+
+use crate::event::{CapturedEvent, DistinctId, Rejected, UuidText, cut};
+use crate::identity;
 use crate::ids::IdSource;
 use crate::promote::{Column, Promotion, Special, promote};
 use crate::protocol::json::Json;
@@ -33,8 +38,8 @@ const NEAR_DAYS_MAX: i64 = 3;
 #[derive(Clone, Debug)]
 pub struct NormalizeSettings {
     pub team_id: Option<i64>,
-    /// Names of the group types whose keys have columns.
-    pub group_types: [Option<String>; GROUP_SLOTS],
+    /// Names of the group types whose slots are fixed.
+    pub group_types: Arc<[Option<String>; GROUP_SLOTS]>,
     /// Tokens that are accepted; all well-formed ones if not given.
     pub known_tokens: Option<HashSet<String>>,
     /// Of an event's stored text, enrichment included.
@@ -77,11 +82,14 @@ pub enum Outcome {
 }
 
 impl Normalized {
-    /// One stored event makes it a 200: an SDK that gets a 4xx drops the whole request. Recordings that
-    /// are kept aside are no fault of the request.
+    /// One stored event makes it a 200: an SDK that gets a 4xx drops the whole request. What is kept
+    /// aside by its own wish is no fault of the request.
     pub fn outcome(&self) -> Outcome {
         let Some(first) = self.rejected.first() else { return Outcome::Stored { rejected_header: None } };
-        let kept_aside = self.rejected.iter().any(|rejected| rejected.reason == Reason::RecordingOff);
+        let kept_aside = self
+            .rejected
+            .iter()
+            .any(|rejected| matches!(rejected.reason, Reason::RecordingOff | Reason::PersonProcessingOff));
         if self.events.is_empty() && self.dropped_performance_events == 0 && !kept_aside {
             return Outcome::Refused(Refusal::new(Code::Rejected(first.reason), first.detail.clone()));
         }
@@ -131,7 +139,7 @@ struct Normalizer<'a> {
     context: RequestContext,
     ids: &'a mut dyn IdSource,
     /// Batches mostly repeat one distinct id; its person id is a SHA-1.
-    last_person: Option<(DistinctId, UuidText)>,
+    last_person: Option<(DistinctId, Uuid, UuidText)>,
     /// A batch has one time of sending.
     last_sent_at: Option<(i64, String)>,
     /// Memory of the `extra` under construction.
@@ -172,7 +180,6 @@ impl Normalizer<'_> {
         let has_ip = promotion.special(Special::Ip).is_some();
         let mut texts = Texts::new(draft.properties_text(has_ip));
         let columns = columns::promoted(&draft, &promotion, &mut texts);
-        let groups = columns::groups(&promotion, &self.settings.group_types, &mut texts);
         let context = draft.context.map_or(TextRef::NONE, |context| texts.push(context.raw()));
         let sent_at_us = sent_at_us.filter(|_| time.used_sent_at);
         let extra = self.extra(&draft, &promotion, has_ip, sent_at_us, &mut texts);
@@ -181,7 +188,9 @@ impl Normalizer<'_> {
             return Err(fault(Reason::EventTooLarge, detail));
         }
         let cf_asn = promotion.column(Column::CfAsn).and_then(|asn| asn.scalar()?.parse().ok());
-        let propertyless = promotion.special(Special::ProcessPersonProfile).and_then(Json::as_bool) == Some(false);
+        let (key, person_id) = self.person(&distinct_id);
+        let whose = (&self.context.token, key);
+        let identity = persons::identity(&draft, &promotion, whose, &self.settings.group_types, &mut texts)?;
         Ok(CapturedEvent {
             uuid,
             uuid_text: UuidText::from(uuid),
@@ -189,14 +198,13 @@ impl Normalizer<'_> {
             token: self.context.token.clone(),
             team_id: self.settings.team_id,
             name: Box::from(cut(draft.name(), EVENT_NAME_CHARACTERS_MAX)),
-            person_id: self.person(&distinct_id),
+            person_id,
+            identity,
             distinct_id,
             timestamp_us: time.timestamp_us,
             created_at_us: self.facts.received_at_us,
             slot: self.slot(time.timestamp_us),
-            person_mode: if propertyless { PersonMode::Propertyless } else { PersonMode::Full },
             columns,
-            groups,
             context,
             extra,
             cf_asn,
@@ -223,13 +231,14 @@ impl Normalizer<'_> {
         if self.context.historical_migration || days > NEAR_DAYS_MAX.unsigned_abs() { Slot::Late } else { Slot::Main }
     }
 
-    fn person(&mut self, distinct_id: &DistinctId) -> UuidText {
+    fn person(&mut self, distinct_id: &DistinctId) -> (Uuid, UuidText) {
         match &self.last_person {
-            Some((last, person)) if last == distinct_id => *person,
+            Some((last, key, person)) if last == distinct_id => (*key, *person),
             _ => {
-                let person = UuidText::from(person_id(&self.context.token, distinct_id));
-                self.last_person = Some((distinct_id.clone(), person));
-                person
+                let key = identity::key(self.context.token.as_str(), distinct_id.as_str());
+                let person = UuidText::from(key);
+                self.last_person = Some((distinct_id.clone(), key, person));
+                (key, person)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use crate::identity::Automatic;
 use crate::properties::Object;
 use crate::protocol::json::Json;
 
@@ -83,10 +84,21 @@ pub(crate) enum Special {
     Alias,
     GroupType,
     GroupKey,
+    Set,
+    SetOnce,
+    Unset,
+    AnonDistinctId,
+    GroupSet,
 }
 
 impl Special {
-    const COUNT: usize = Special::GroupKey as usize + 1;
+    const COUNT: usize = Special::GroupSet as usize + 1;
+
+    /// The property.
+    pub(crate) fn name(self) -> &'static str {
+        let found = KNOWN.iter().find(|(_, known)| matches!(known, Known::Special(special) if *special == self));
+        found.map_or("", |(name, _)| *name)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,38 +166,63 @@ const KNOWN: &[(&str, Known)] = {
         ("alias", Is(Alias)),
         ("$group_type", Is(GroupType)),
         ("$group_key", Is(GroupKey)),
+        ("$set", Is(Set)),
+        ("$set_once", Is(SetOnce)),
+        ("$unset", Is(Unset)),
+        ("$anon_distinct_id", Is(AnonDistinctId)),
+        ("$group_set", Is(GroupSet)),
     ]
 };
 
 const KEY_BYTES_MAX: usize = 32;
 
+/// What a key means; both may be.
+#[derive(Clone, Copy, Debug)]
+struct Meaning {
+    key: &'static str,
+    known: Option<Known>,
+    automatic: Option<Automatic>,
+}
+
 /// Known keys by length: a handful of comparisons for each property.
-static BY_LENGTH: LazyLock<[Vec<(&'static str, Known)>; KEY_BYTES_MAX]> = LazyLock::new(|| {
-    let mut by_length: [Vec<(&str, Known)>; KEY_BYTES_MAX] = Default::default();
+static BY_LENGTH: LazyLock<[Vec<Meaning>; KEY_BYTES_MAX]> = LazyLock::new(|| {
+    let mut by_length: [Vec<Meaning>; KEY_BYTES_MAX] = Default::default();
     for (key, known) in KNOWN {
-        by_length[key.len()].push((key, *known));
+        by_length[key.len()].push(Meaning { key, known: Some(*known), automatic: Automatic::of(key) });
+    }
+    for automatic in Automatic::all() {
+        let bucket = &mut by_length[automatic.name().len()];
+        if bucket.iter().all(|meaning| meaning.key != automatic.name()) {
+            bucket.push(Meaning { key: automatic.name(), known: None, automatic: Some(automatic) });
+        }
     }
     by_length
 });
 
 /// What one pass found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Promotion<'a> {
     columns: [Option<Json<'a>>; Column::COUNT],
     specials: [Option<Json<'a>>; Special::COUNT],
+    automatic: Vec<(Automatic, Json<'a>)>,
 }
 
 /// Reads the known keys. An object that repeats keys must have been rewritten before.
 pub(crate) fn promote<'a>(properties: &'a Object<'_>) -> Promotion<'a> {
     let by_length = &*BY_LENGTH;
-    let mut found = Promotion { columns: [None; Column::COUNT], specials: [None; Special::COUNT] };
+    let mut found =
+        Promotion { columns: [None; Column::COUNT], specials: [None; Special::COUNT], automatic: Vec::new() };
     let mut ranks = [u8::MAX; Column::COUNT];
     for (key, value) in properties.entries() {
         let Some(bucket) = by_length.get(key.len()) else { continue };
-        let Some((_, known)) = bucket.iter().find(|(name, _)| *name == key) else { continue };
-        match *known {
-            Known::Special(special) => found.specials[special as usize] = Some(value),
-            Known::Column(column, rank) => {
+        let Some(meaning) = bucket.iter().find(|meaning| meaning.key == key) else { continue };
+        if let Some(automatic) = meaning.automatic {
+            found.automatic.push((automatic, value));
+        }
+        match meaning.known {
+            None => {}
+            Some(Known::Special(special)) => found.specials[special as usize] = Some(value),
+            Some(Known::Column(column, rank)) => {
                 let column = column as usize;
                 if rank < ranks[column] && is_scalar(value) {
                     ranks[column] = rank;
@@ -209,6 +246,11 @@ impl<'a> Promotion<'a> {
 
     pub(crate) fn special(&self, special: Special) -> Option<Json<'a>> {
         self.specials[special as usize]
+    }
+
+    /// Properties that the person gets without being asked.
+    pub(crate) fn automatic(&self) -> &[(Automatic, Json<'a>)] {
+        &self.automatic
     }
 }
 

@@ -48,6 +48,12 @@ impl<'a> Object<'a> {
         value.raw().as_ptr() as usize - self.raw().as_ptr() as usize
     }
 
+    /// The same, or nothing for a value that stands elsewhere.
+    pub(crate) fn place_of(&self, value: Json<'_>) -> Option<usize> {
+        let own = self.raw().as_bytes().as_ptr_range();
+        own.contains(&value.raw().as_ptr()).then(|| self.offset_of(value))
+    }
+
     fn key(&self, member: &Member) -> Cow<'_, str> {
         let raw = member.key.of(&self.text);
         if member.key_escaped { json::unescape(raw) } else { Cow::Borrowed(raw) }

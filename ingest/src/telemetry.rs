@@ -17,6 +17,8 @@ pub const QUEUE_REQUESTS: &str = "hogflare_ingest_queue_requests";
 pub const REQUEST_BYTES: &str = "hogflare_ingest_request_bytes";
 /// Histogram of the rows that share one sync.
 pub const GROUP_ROWS: &str = "hogflare_ingest_group_rows";
+/// Histogram of the time in which changes of persons and groups get into the state file.
+pub const STATE_APPLY_SECONDS: &str = "hogflare_state_apply_duration_seconds";
 
 /// Tells the installed recorder what the names mean.
 pub fn describe() {
@@ -26,5 +28,6 @@ pub fn describe() {
     describe_gauge!(DEDUP_AGE_SECONDS, Unit::Seconds, "How far back retries are recognised");
     describe_gauge!(QUEUE_REQUESTS, Unit::Count, "Requests that wait for the writer");
     describe_gauge!(REQUEST_BYTES, Unit::Bytes, "Bytes of requests between arrival and answer");
+    describe_histogram!(STATE_APPLY_SECONDS, Unit::Seconds, "Duration of a change of the state file");
     describe_histogram!(GROUP_ROWS, Unit::Count, "Rows that share one sync");
 }

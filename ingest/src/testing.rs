@@ -36,7 +36,7 @@ impl IdSource for CountingIds {
 pub(crate) fn settings() -> NormalizeSettings {
     NormalizeSettings {
         team_id: Some(1),
-        group_types: [Some("company".to_owned()), None, None, None, None],
+        group_types: std::sync::Arc::new([Some("company".to_owned()), None, None, None, None]),
         ..NormalizeSettings::default()
     }
 }

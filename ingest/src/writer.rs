@@ -23,6 +23,7 @@ pub(crate) use batch::{dead_letter_bytes, event_bytes};
 
 use crate::admission::{Admission, BytesPermit, Health};
 use crate::dedup::{Dedup, Key};
+use crate::identity::Identity;
 use crate::ingest::{Ack, AppendError};
 use crate::telemetry;
 use crate::wal::{Log, LogError, LogPositions};
@@ -54,6 +55,8 @@ pub struct Writer {
     log: Log,
     positions: LogPositions,
     dedup: Dedup,
+    /// None if nobody is known: then events keep the person ids that they come with.
+    identity: Option<Identity>,
     builder: GroupBuilder,
     /// A frame ends before it exceeds this, unless it holds one row.
     frame_bytes: usize,
@@ -72,6 +75,7 @@ pub(crate) struct WriterParts {
     pub(crate) log: Log,
     pub(crate) positions: LogPositions,
     pub(crate) dedup: Dedup,
+    pub(crate) identity: Option<Identity>,
     pub(crate) writer_id: WriterId,
     pub(crate) next: crate::wal::Positions,
     pub(crate) frame_bytes: usize,
@@ -92,7 +96,8 @@ pub enum Step {
 
 impl Writer {
     pub(crate) fn new(parts: WriterParts) -> Writer {
-        let WriterParts { queue, admission, views, log, positions, dedup, writer_id, next, frame_bytes } = parts;
+        let WriterParts { queue, admission, views, log, positions, dedup, identity, writer_id, next, frame_bytes } =
+            parts;
         let builder = GroupBuilder::new(writer_id, next);
         Writer {
             queue,
@@ -101,6 +106,7 @@ impl Writer {
             log,
             positions,
             dedup,
+            identity,
             builder,
             frame_bytes,
             failed: false,
@@ -185,16 +191,16 @@ impl Writer {
             tracing::debug!(removed, "removed log segments");
         }
         if matches!(self.admission.health(), Health::LogFull(_)) {
-            self.ensure_room()?;
+            self.ensure_room(0)?;
         }
         self.show_gauges();
         Ok(())
     }
 
-    /// Whether a frame can be written; if not, new requests are refused until it can.
-    fn ensure_room(&mut self) -> Result<bool, LogError> {
+    /// Whether a frame with these rows can be written; if not, new requests are refused until it can.
+    fn ensure_room(&mut self, row_bytes: usize) -> Result<bool, LogError> {
         let was_full = || matches!(self.admission.health(), Health::LogFull(_));
-        match self.log.ensure_room(|| self.views.current().sealed_bytes()) {
+        match self.log.ensure_room(row_bytes as u64, || self.views.current().sealed_bytes()) {
             Ok(()) => {
                 if was_full() {
                     tracing::info!("the log has room again");

@@ -78,7 +78,7 @@ fn recordings_become_dead_letters() {
 fn receive(sample: &Sample) -> Normalized {
     let settings = NormalizeSettings {
         team_id: Some(1),
-        group_types: [Some("company".to_owned()), None, None, None, None],
+        group_types: std::sync::Arc::new([Some("company".to_owned()), None, None, None, None]),
         ..NormalizeSettings::default()
     };
     let request = decode(&sample.facts, sample.body.clone(), &DecodeLimits::default()).expect("a valid request");

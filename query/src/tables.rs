@@ -69,6 +69,12 @@ impl QueryTables {
         self.session_over(Level::Views)
     }
 
+    /// A session for statements of ours about rows as they are stored: tables alone, under the names of
+    /// [`views::name_of`].
+    pub(crate) fn session_of_rows(self: &Arc<Self>) -> SessionState {
+        self.session_over(Level::Bound)
+    }
+
     fn session_over(self: &Arc<Self>, level: Level) -> SessionState {
         let mut state = SessionState::clone(&self.planner);
         state.register_catalog_list(Arc::new(Catalog { tables: Arc::clone(self), level }));
@@ -179,7 +185,11 @@ impl SchemaProvider for Schema {
     fn table_names(&self) -> Vec<String> {
         let ready = Table::ALL.into_iter().filter(|table| self.tables.is_ready(*table));
         match self.level {
-            Level::Views => ready.map(|table| table.short_name().to_owned()).collect(),
+            Level::Views => {
+                let is_ready = |text| views::tables_of(text).all(|table| self.tables.is_ready(table));
+                let views = views::VIEWS.into_iter().filter(|(_, text)| is_ready(text));
+                views.map(|(name, _)| name.to_owned()).collect()
+            }
             Level::Bound => Vec::new(),
             Level::Tables => {
                 let tables = ready.map(|table| format!("{}{}", self.tables.prefix, table.short_name()));

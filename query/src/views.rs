@@ -17,13 +17,30 @@ use crate::scan::IcebergTable;
 const CANONICAL_PREFIX: &str = "hogflare_";
 
 /// Name and text of every view.
-pub(crate) const VIEWS: [(&str, &str); 2] = [
+pub(crate) const VIEWS: [(&str, &str); 8] = [
     ("events", include_str!("../../sql/views/events.sql")),
     ("dead_letter", include_str!("../../sql/views/dead_letter.sql")),
+    ("persons", include_str!("../../sql/views/persons.sql")),
+    ("person_profiles", include_str!("../../sql/views/person_profiles.sql")),
+    ("person_overrides", include_str!("../../sql/views/person_overrides.sql")),
+    ("identity_links", include_str!("../../sql/views/identity_links.sql")),
+    ("groups", include_str!("../../sql/views/groups.sql")),
+    ("group_types", include_str!("../../sql/views/group_types.sql")),
 ];
 
 pub(crate) fn text(name: &str) -> Option<&'static str> {
     VIEWS.into_iter().find_map(|(view, text)| (view == name).then_some(text))
+}
+
+/// The tables that a view reads.
+pub(crate) fn tables_of(text: &str) -> impl Iterator<Item = Table> {
+    let names = |table: &Table| text.contains(&format!("{CANONICAL_PREFIX}{}", table.short_name()));
+    Table::ALL.into_iter().filter(names)
+}
+
+/// The name that a view's text, or another text of ours, has for a table.
+pub(crate) fn name_of(table: Table) -> String {
+    format!("{CANONICAL_PREFIX}{}", table.short_name())
 }
 
 /// The table that a view's text names.

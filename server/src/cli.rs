@@ -88,6 +88,9 @@ pub(crate) struct ServeArgs {
     /// Memory for requests in flight; one body may take a quarter
     #[arg(long, env = "HOGFLARE_REQUEST_BYTES_MAX", default_value = "128MiB", value_name = "BYTES")]
     pub(crate) request_bytes_max: String,
+    /// Memory for persons and groups that were used lately; all others are read from the state file
+    #[arg(long, env = "HOGFLARE_STATE_MEMORY_MAX", default_value = "128MiB", value_name = "BYTES")]
+    pub(crate) state_memory_max: String,
     /// Tokens that read, as name:secret, separated by ; or newline. The one in <data-dir>/read-token reads too
     #[arg(long, env = "HOGFLARE_READ_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) read_tokens: String,

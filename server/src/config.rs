@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use hogflare_catalog::tables::GROUP_SLOTS;
 use hogflare_ingest::disk::Durability;
+use hogflare_ingest::identity::ConfiguredTypes;
 use hogflare_ingest::normalize::NormalizeSettings;
 
 use crate::catalog::CatalogConfig;
@@ -29,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) tail_bytes_max: u64,
     pub(crate) wal_bytes_max: u64,
     pub(crate) request_bytes_max: u64,
+    pub(crate) state_memory_max: u64,
     pub(crate) read_tokens: Vec<NamedToken>,
     pub(crate) admin_tokens: Vec<NamedToken>,
     pub(crate) open_reads: bool,
@@ -71,11 +75,16 @@ impl Config {
             tail_bytes_max: at_least(8 << 20, &args.tail_bytes_max).context("--tail-bytes-max")?,
             wal_bytes_max: at_least(256 << 20, &args.wal_bytes_max).context("--wal-bytes-max")?,
             request_bytes_max: at_least(8 << 20, &args.request_bytes_max).context("--request-bytes-max")?,
+            state_memory_max: at_least(8 << 20, &args.state_memory_max).context("--state-memory-max")?,
             read_tokens: tokens(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?,
             admin_tokens: tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?,
             open_reads: args.open_reads,
             trusted_proxies,
-            normalize: NormalizeSettings { team_id: args.team_id, group_types, ..NormalizeSettings::default() },
+            normalize: NormalizeSettings {
+                team_id: args.team_id,
+                group_types: Arc::new(group_types),
+                ..NormalizeSettings::default()
+            },
             signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
             api_key: args.api_key,
             log: args.log,
@@ -100,6 +109,7 @@ impl Config {
             tail_bytes_max: 128 << 20,
             wal_bytes_max: 10 << 30,
             request_bytes_max: 128 << 20,
+            state_memory_max: 128 << 20,
             read_tokens: Vec::new(),
             admin_tokens: Vec::new(),
             open_reads: true,
@@ -110,6 +120,14 @@ impl Config {
             log: "warn".to_owned(),
             log_json: false,
             stalls: Vec::new(),
+        }
+    }
+
+    /// Group types whose columns are settled.
+    pub(crate) fn configured_types(&self) -> ConfiguredTypes {
+        ConfiguredTypes {
+            default: <[_; GROUP_SLOTS]>::clone(&self.normalize.group_types),
+            ..ConfiguredTypes::default()
         }
     }
 
@@ -288,6 +306,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("tail-bytes-max", config.tail_bytes_max.to_string()),
         ("wal-bytes-max", config.wal_bytes_max.to_string()),
         ("request-bytes-max", config.request_bytes_max.to_string()),
+        ("state-memory-max", config.state_memory_max.to_string()),
         ("read-tokens", names(&config.read_tokens)),
         ("admin-tokens", names(&config.admin_tokens)),
         ("open-reads", config.open_reads.to_string()),

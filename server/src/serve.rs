@@ -15,7 +15,9 @@ use hogflare_catalog::{
 };
 use hogflare_ingest::disk::RealDisk;
 use hogflare_ingest::wal::FrameStall;
-use hogflare_ingest::{Ingest, IngestParts, IngestSettings, Recovered, Replay, Writer};
+use hogflare_ingest::{
+    Ingest, IngestParts, IngestSettings, Opened, Recovered, Replay, StateSettings, StateWriter, Writer,
+};
 use hogflare_query::{Engine, QuerySettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -108,6 +110,9 @@ async fn serve(
     persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, upkeep));
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
+    let state_writer = std::thread::Builder::new().name("state".to_owned());
+    let state_writer = parts.state_writer.map(|state| state_writer.spawn(move || state.run())).transpose();
+    let state_writer = state_writer.context("cannot start the state's writer")?;
 
     start::print(&config, &parts.folder, address, &parts.recovered);
     let (end, ended) = oneshot::channel();
@@ -127,6 +132,10 @@ async fn serve(
     if let Ok(Ok(Err(failure))) = &drained {
         tracing::error!(failure, "the writer ended with a failure");
     }
+    if let Some(state_writer) = state_writer {
+        // It has what the writer handed over; the log has it too.
+        let _ = tokio::task::spawn_blocking(move || state_writer.join()).await;
+    }
     persist.stop(COMMIT_LIMIT).await;
     commit_the_rest(&parts.lake).await;
     drop(parts.folder);
@@ -143,6 +152,7 @@ struct Parts {
     lake: Arc<Lake>,
     ingest: Ingest,
     writer: Writer,
+    state_writer: Option<StateWriter>,
     recovered: Recovered,
 }
 
@@ -169,7 +179,12 @@ fn open(config: &Config) -> Result<Parts> {
     let lake = Lake::open(&folder, settings, Arc::clone(&views), used, Arc::clone(&cache), Arc::clone(&clock))?;
     let ingest_settings = ingest_settings(config, &folder);
     let disk = Arc::new(RealDisk::new(config.durability));
-    let parts = IngestParts { disk, views: Arc::clone(&views), clock };
+    let state = StateSettings {
+        cache_bytes_max: usize::try_from(config.state_memory_max).unwrap_or(usize::MAX),
+        configured_types: config.configured_types(),
+        ..StateSettings::new(folder.path.join("state.sqlite"))
+    };
+    let parts = IngestParts { disk, views: Arc::clone(&views), clock, state: Some(state) };
     let seal = || {
         if let Err(error) = lake.seal_due() {
             tracing::error!(error = hogflare_catalog::error::chain(&error), "cannot seal rows of the log");
@@ -177,9 +192,10 @@ fn open(config: &Config) -> Result<Parts> {
     };
     let pressure_bytes = config.tail_bytes_max / 2;
     let replay = Replay { covered: lake.covered(), pressure_bytes, on_pressure: &seal };
-    let (ingest, writer, recovered) = Ingest::open(ingest_settings, parts, replay).context("cannot open the log")?;
+    let opened = Ingest::open(ingest_settings, parts, replay).context("cannot open the log")?;
+    let Opened { ingest, writer, state_writer, recovered } = opened;
     lake.connect_log(Arc::new(ingest.positions().clone()));
-    Ok(Parts { folder, views, cache, catalog, lake, ingest, writer, recovered })
+    Ok(Parts { folder, views, cache, catalog, lake, ingest, writer, state_writer, recovered })
 }
 
 fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {
@@ -247,11 +263,22 @@ fn start_persistence(lake: &Arc<Lake>, failures: &Failures) -> Tasks {
     if lake.commits_in_rounds() {
         tasks.spawn("committer", Arc::clone(lake).run_round_committer(tasks.stopped()));
     } else {
-        tasks.spawn("committer of events", Arc::clone(lake).run_committer(Table::Events, tasks.stopped()));
-        tasks.spawn("committer of dead_letter", Arc::clone(lake).run_committer(Table::DeadLetter, tasks.stopped()));
+        for table in Table::ALL {
+            tasks.spawn(committer_of(table), Arc::clone(lake).run_committer(table, tasks.stopped()));
+        }
     }
     tasks.spawn("cleanup", Arc::clone(lake).run_cleanup(tasks.stopped()));
     tasks
+}
+
+fn committer_of(table: Table) -> &'static str {
+    match table {
+        Table::Events => "committer of events",
+        Table::DeadLetter => "committer of dead_letter",
+        Table::Persons => "committer of persons",
+        Table::PersonOverrides => "committer of person_overrides",
+        Table::Groups => "committer of groups",
+    }
 }
 
 /// Waits for a signal or for the companion. A second signal ends the process at once.

@@ -3,7 +3,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::encode::encode_days;
-use crate::tables::{Binding, EventRow, GroupBuilder, Slot, iceberg_schema};
+use crate::tables::{Binding, EventRow, GroupBuilder, SLOTS, Slot, TABLES, iceberg_schema};
 use crate::writer_id::WriterId;
 
 #[test]
@@ -35,7 +35,7 @@ fn bounds_never_exclude_a_row() {
     let binding = Binding::by_name(table, &schema);
     for seed in 0..60 {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut builder = GroupBuilder::new(WriterId::new(uuid::Uuid::from_u128(1)), [[1; 2]; 2]);
+        let mut builder = GroupBuilder::new(WriterId::new(uuid::Uuid::from_u128(1)), [[1; TABLES]; SLOTS]);
         let rows: Vec<(String, Option<String>)> = (0..random.random_range(1..200))
             .map(|_| (random_text(&mut random), random.random_bool(0.8).then(|| random_text(&mut random))))
             .collect();

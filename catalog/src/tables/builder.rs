@@ -1,11 +1,12 @@
 //! Rows → one Arrow batch per (table, slot).
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, Int64Builder, LargeBinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Int64Builder, LargeBinaryBuilder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 
 use super::schema::{UTC, arrow_schema};
-use super::{DeadLetterRow, EventRow, Kind, SLOTS, Slot, TABLES, Table};
+use super::{DeadLetterRow, EventRow, GroupRow, Kind, PersonOverrideRow, PersonRow, SLOTS, Slot, TABLES, Table};
 use crate::frame::Part;
 use crate::writer_id::WriterId;
 
@@ -44,6 +45,25 @@ impl GroupBuilder {
     pub fn push_dead_letter(&mut self, slot: Slot, row: &DeadLetterRow<'_>) {
         self.bytes += 256 + row.raw.map_or(0, <[u8]>::len);
         let (columns, position) = self.open(Table::DeadLetter, slot);
+        row.append(columns, position);
+    }
+
+    /// Rows about persons and groups are always of now, whatever the day of the event behind them.
+    pub fn push_person(&mut self, row: &PersonRow<'_>) {
+        self.bytes += 256 + row.text_bytes();
+        let (columns, position) = self.open(Table::Persons, Slot::Main);
+        row.append(columns, position);
+    }
+
+    pub fn push_person_override(&mut self, row: &PersonOverrideRow<'_>) {
+        self.bytes += 256 + row.text_bytes();
+        let (columns, position) = self.open(Table::PersonOverrides, Slot::Main);
+        row.append(columns, position);
+    }
+
+    pub fn push_group(&mut self, row: &GroupRow<'_>) {
+        self.bytes += 256 + row.text_bytes();
+        let (columns, position) = self.open(Table::Groups, Slot::Main);
         row.append(columns, position);
     }
 
@@ -101,6 +121,7 @@ enum ColumnBuilder {
     Text(StringBuilder),
     Long(Int64Builder),
     Timestamp(TimestampMicrosecondBuilder),
+    Boolean(BooleanBuilder),
     Binary(LargeBinaryBuilder),
 }
 
@@ -122,6 +143,13 @@ impl ColumnBuilders {
             ColumnBuilder::Long(builder) => builder.append_option(value),
             ColumnBuilder::Timestamp(builder) => builder.append_option(value),
             other => unreachable!("integer pushed into {other:?}"),
+        }
+    }
+
+    pub(super) fn boolean(&mut self, value: Option<bool>) {
+        match self.advance() {
+            ColumnBuilder::Boolean(builder) => builder.append_option(value),
+            other => unreachable!("boolean pushed into {other:?}"),
         }
     }
 
@@ -162,6 +190,7 @@ impl ColumnBuilder {
             Kind::Timestamp => {
                 ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::with_capacity(4).with_timezone(UTC))
             }
+            Kind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::with_capacity(4)),
             Kind::Binary => ColumnBuilder::Binary(LargeBinaryBuilder::with_capacity(4, 0)),
         }
     }
@@ -174,6 +203,7 @@ impl ColumnBuilder {
             ColumnBuilder::Text(builder) => shrunk(builder),
             ColumnBuilder::Long(builder) => shrunk(builder),
             ColumnBuilder::Timestamp(builder) => shrunk(builder),
+            ColumnBuilder::Boolean(builder) => shrunk(builder),
             ColumnBuilder::Binary(builder) => shrunk(builder),
         }
     }

@@ -6,11 +6,17 @@
 mod builder;
 mod dead_letter;
 mod events;
+mod groups;
+mod person_overrides;
+mod persons;
 mod schema;
 
 pub use builder::{GroupBuilder, RowsInGroup};
 pub use dead_letter::{DeadLetterRow, SourceRow};
 pub use events::{EventRow, GROUP_SLOTS, Promoted};
+pub use groups::GroupRow;
+pub use person_overrides::PersonOverrideRow;
+pub use persons::{LISTED_IDS_MAX, PersonRow};
 pub(crate) use schema::primitive_type;
 pub use schema::{
     BINDING_PROPERTY, Binding, adopt_batch, arrow_schema, field_id, iceberg_schema, partition_spec, present_batch,
@@ -20,7 +26,7 @@ pub use schema::{
 use serde::{Deserialize, Serialize};
 
 /// Number of [`Table`]s, for arrays indexed by [`Table::index`].
-pub const TABLES: usize = 2;
+pub const TABLES: usize = 5;
 /// Number of [`Slot`]s, for arrays indexed by [`Slot::index`].
 pub const SLOTS: usize = 2;
 
@@ -32,10 +38,17 @@ pub enum Table {
     Events,
     /// One row per event or recording that could not be stored as sent, with the reason.
     DeadLetter,
+    /// One row per change of a person.
+    Persons,
+    /// One row per distinct id whose events belong to another person than they are stamped with.
+    PersonOverrides,
+    /// One row per change of a group.
+    Groups,
 }
 
 impl Table {
-    pub const ALL: [Table; TABLES] = [Table::Events, Table::DeadLetter];
+    pub const ALL: [Table; TABLES] =
+        [Table::Events, Table::DeadLetter, Table::Persons, Table::PersonOverrides, Table::Groups];
 
     pub fn index(self) -> usize {
         self as usize
@@ -45,11 +58,14 @@ impl Table {
         Self::ALL.get(usize::from(index)).copied()
     }
 
-    /// The name without the prefix of the installation; also the name of its view.
+    /// The name without the prefix of the installation.
     pub fn short_name(self) -> &'static str {
         match self {
             Table::Events => "events",
             Table::DeadLetter => "dead_letter",
+            Table::Persons => "persons",
+            Table::PersonOverrides => "person_overrides",
+            Table::Groups => "groups",
         }
     }
 
@@ -57,6 +73,9 @@ impl Table {
         match self {
             Table::Events => events::COLUMNS,
             Table::DeadLetter => dead_letter::COLUMNS,
+            Table::Persons => persons::COLUMNS,
+            Table::PersonOverrides => person_overrides::COLUMNS,
+            Table::Groups => groups::COLUMNS,
         }
     }
 
@@ -65,6 +84,8 @@ impl Table {
         match self {
             Table::Events => "timestamp",
             Table::DeadLetter => "received_at",
+            Table::Persons | Table::Groups => "updated_at",
+            Table::PersonOverrides => "created_at",
         }
     }
 
@@ -123,6 +144,7 @@ pub enum Kind {
     Long,
     /// Microseconds since 1970, UTC.
     Timestamp,
+    Boolean,
     Binary,
 }
 
@@ -149,6 +171,10 @@ const fn long(name: &'static str, doc: &'static str) -> Column {
 
 const fn timestamp(name: &'static str, doc: &'static str) -> Column {
     Column { name, kind: Kind::Timestamp, required: false, bounds: Bounds::Full, bloom: false, doc }
+}
+
+const fn boolean(name: &'static str, doc: &'static str) -> Column {
+    Column { name, kind: Kind::Boolean, required: false, bounds: Bounds::Nulls, bloom: false, doc }
 }
 
 const fn binary(name: &'static str, doc: &'static str) -> Column {

@@ -36,6 +36,7 @@ fn arrow_type(kind: Kind) -> DataType {
         Kind::Text => DataType::Utf8,
         Kind::Long => DataType::Int64,
         Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+        Kind::Boolean => DataType::Boolean,
         Kind::Binary => DataType::LargeBinary,
     }
 }
@@ -45,6 +46,7 @@ pub(crate) fn primitive_type(kind: Kind) -> PrimitiveType {
         Kind::Text => PrimitiveType::String,
         Kind::Long => PrimitiveType::Long,
         Kind::Timestamp => PrimitiveType::Timestamptz,
+        Kind::Boolean => PrimitiveType::Boolean,
         Kind::Binary => PrimitiveType::Binary,
     }
 }

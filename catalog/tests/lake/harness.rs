@@ -7,7 +7,7 @@ use std::time::Duration;
 use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::table_catalog::TableCatalog;
-use hogflare_catalog::tables::{DeadLetterRow, EventRow, GroupBuilder};
+use hogflare_catalog::tables::{DeadLetterRow, EventRow, GroupBuilder, SLOTS, TABLES};
 use hogflare_catalog::{DataFolder, Lake, LakeSettings, MetadataCache, Slot, SystemClock, Table, Views, Watermark};
 
 pub(crate) struct Opened {
@@ -52,7 +52,7 @@ pub(crate) fn open_files(
     let catalog = Arc::new(opened.unwrap());
     let used = between(Arc::clone(&catalog) as _);
     let lake = Lake::open(&folder, settings, Arc::clone(&views), used, Arc::clone(&cache), clock).unwrap();
-    let builder = GroupBuilder::new(folder.writer.clone(), [[next; 2]; 2]);
+    let builder = GroupBuilder::new(folder.writer.clone(), [[next; TABLES]; SLOTS]);
     Opened { lake, views, cache, catalog, builder, _folder: folder }
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{IngestParts, IngestSettings, Recovered, Replay};
 use crate::dedup::{Dedup, DedupSettings, Hash};
+use crate::identity::Opening;
 use crate::wal::{Log, LogError, LogPositions, LogSettings, Positions, ReplayedGroup, find_end, replay};
 
 pub(super) struct Recovery<'a> {
@@ -23,7 +24,11 @@ pub(super) struct Recovery<'a> {
 impl Recovery<'_> {
     /// Reads what was logged, publishes what is not covered, and opens the log behind it. Nothing is
     /// published that a power failure could take back.
-    pub(super) fn run(&self, positions: &LogPositions) -> Result<(Log, Dedup, Recovered), LogError> {
+    pub(super) fn run(
+        &self,
+        positions: &LogPositions,
+        mut state: Option<&mut Opening>,
+    ) -> Result<(Log, Dedup, Recovered), LogError> {
         let IngestParts { disk, clock, .. } = self.parts;
         let folder = self.settings.data_folder.join("wal");
         let writer = writer_bytes(self.settings)?;
@@ -44,10 +49,18 @@ impl Recovery<'_> {
         let mut seen = Seen { last: [[None; TABLES]; SLOTS], group: 0 };
         let mut closed = VecDeque::with_capacity(found.segments.len());
         for segment in found.segments {
-            let mut visit = |group| self.visit(group, &mut seen, &mut dedup, &mut recovered);
+            let mut visit = |group: ReplayedGroup| {
+                if let Some(state) = state.as_deref_mut() {
+                    state.redo(&group.rows.parts)?;
+                }
+                self.visit(group, &mut seen, &mut dedup, &mut recovered)
+            };
             closed.push_back(replay(disk.as_ref(), segment, &mut visit)?);
         }
         recovered.next = self.next_positions(&seen, positions);
+        if let Some(state) = state {
+            state.check(&recovered.next)?;
+        }
         recovered.dedup_keys = dedup.keys();
         let settings = LogSettings {
             folder,

@@ -2,17 +2,13 @@
 
 use std::borrow::Cow;
 
-use hogflare_catalog::tables::GROUP_SLOTS;
 use uuid::Uuid;
 
 use super::draft::Draft;
-use crate::event::cut;
-use crate::promote::{Column, Promotion, Special, referring_domain};
+use crate::promote::{Column, Promotion, referring_domain};
 use crate::properties::Object;
 use crate::protocol::json::{self, Json};
 use crate::text::{TextRef, Texts};
-
-const GROUP_KEY_CHARACTERS_MAX: usize = 400;
 
 /// Where the text of each promoted column stands.
 pub(super) fn promoted(draft: &Draft<'_>, promotion: &Promotion<'_>, texts: &mut Texts) -> [TextRef; Column::COUNT] {
@@ -38,27 +34,6 @@ pub(super) fn promoted(draft: &Draft<'_>, promotion: &Promotion<'_>, texts: &mut
     let domain = referring_domain(property.as_deref(), referrer.as_deref(), host.as_deref());
     columns[Column::ReferringDomain as usize] = domain.map_or(TextRef::NONE, |domain| texts.push(domain));
     columns
-}
-
-/// The keys of the groups whose types have a column.
-pub(super) fn groups(
-    promotion: &Promotion<'_>,
-    types: &[Option<String>; GROUP_SLOTS],
-    texts: &mut Texts,
-) -> [TextRef; GROUP_SLOTS] {
-    let mut groups = [TextRef::NONE; GROUP_SLOTS];
-    let Some(keys) = promotion.special(Special::Groups).filter(|groups| groups.is_object()) else { return groups };
-    if types.iter().all(Option::is_none) {
-        return groups;
-    }
-    let keys = Object::parse(keys.raw());
-    for (group, name) in groups.iter_mut().zip(types) {
-        let key = name.as_deref().and_then(|name| keys.get(name)?.scalar());
-        if let Some(key) = key {
-            *group = texts.push(cut(&key, GROUP_KEY_CHARACTERS_MAX));
-        }
-    }
-    groups
 }
 
 /// A promoted value: in the properties, unless escapes make it another text.

@@ -19,6 +19,8 @@ pub enum Reason {
     EventTooLarge,
     /// A recording while recording is off: kept aside, not the client's fault.
     RecordingOff,
+    /// It is about a person, and asks for none.
+    PersonProcessingOff,
 }
 
 impl Reason {
@@ -33,6 +35,7 @@ impl Reason {
             Reason::TooDeep => "too_deep",
             Reason::EventTooLarge => "event_too_large",
             Reason::RecordingOff => "recording_off",
+            Reason::PersonProcessingOff => "person_processing_off",
         }
     }
 }

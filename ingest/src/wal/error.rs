@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::identity::StateError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("cannot {doing} {path}")]
@@ -18,6 +20,8 @@ pub enum LogError {
     Refused(String),
     #[error(transparent)]
     Rows(#[from] hogflare_catalog::Error),
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 impl LogError {

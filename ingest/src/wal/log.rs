@@ -19,6 +19,9 @@ use crate::telemetry;
 /// Appended bytes are synced at the latest when they exceed this: larger syncs are much slower.
 const SYNC_STEP_BYTES: u64 = 3 << 19;
 
+/// What a frame takes beside its rows: headers, schemas, the metadata of its batches.
+pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
+
 /// Holds each frame half written for a while, so that a test can kill the process in the middle.
 #[derive(Clone, Debug)]
 pub struct FrameStall {
@@ -35,7 +38,7 @@ pub(crate) struct LogSettings {
     pub(crate) segment_bytes: u64,
     /// Limit of all segments together and of whatever else the caller counts.
     pub(crate) wal_bytes_max: u64,
-    /// More than any frame needs, with the schemas before it.
+    /// More than a frame needs, with the schemas before it, unless one event moves many ids.
     pub(crate) frame_room_bytes: u64,
     pub(crate) stall: Option<FrameStall>,
 }
@@ -109,17 +112,18 @@ impl Log {
         self.group += 1;
     }
 
-    /// Makes sure that any one frame can be appended without asking the disk for space.
-    /// [`LogError::Full`] leaves the log as it was, and asking again later is right; `other_bytes` is
+    /// Makes sure that a frame of any usual size, or of this one, can be appended without asking the disk for
+    /// space. [`LogError::Full`] leaves the log as it was, and asking again later is right; `other_bytes` is
     /// counted against the budget too.
-    pub(crate) fn ensure_room(&mut self, other_bytes: impl FnOnce() -> u64) -> Result<(), LogError> {
+    pub(crate) fn ensure_room(&mut self, row_bytes: u64, other_bytes: impl FnOnce() -> u64) -> Result<(), LogError> {
+        let of_rows = if row_bytes > 0 { row_bytes + FRAME_OVERHEAD_BYTES } else { 0 };
+        let room = self.settings.frame_room_bytes.max(of_rows);
         let used = |open: &OpenSegment| self.end - open.header.start_offset;
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| used(open) + self.settings.frame_room_bytes <= self.settings.segment_bytes)
-        {
+        if self.open.as_ref().is_some_and(|open| used(open) + room <= self.settings.segment_bytes) {
             return Ok(());
+        }
+        if room + SEGMENT_HEADER_BYTES as u64 > self.settings.segment_bytes {
+            return Err(LogError::Full(format!("a segment of the log is smaller than a frame of {room} bytes")));
         }
         self.close_segment()?;
         let wanted = self.bytes() + other_bytes() + self.settings.segment_bytes;

@@ -1,4 +1,5 @@
-//! When a segment may go: its rows are in their tables and its dedup keys in their own files.
+//! When a segment may go: its rows are in their tables, what they say of persons is in the state, and its
+//! dedup keys are in their own files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use hogflare_catalog::tables::{SLOTS, TABLES};
 use hogflare_catalog::{PositionLog, Slot, Table};
 
 use super::Positions;
+use crate::identity::STATE_TABLES;
 
 /// How far the log is durable and how far its rows are no longer needed, by (slot, table). Shared
 /// between the writer and whoever commits; clones are the same.
@@ -19,6 +21,8 @@ pub struct LogPositions {
 struct Marks {
     durable: AtomicU64,
     released: AtomicU64,
+    /// Of rows about persons and groups: through which the state has them, durably.
+    applied: AtomicU64,
 }
 
 impl LogPositions {
@@ -33,6 +37,11 @@ impl LogPositions {
         self.marks(slot, table).released.fetch_max(position, Ordering::AcqRel);
     }
 
+    /// The state has the rows up to a position, durably.
+    pub(crate) fn apply_through(&self, slot: Slot, table: Table, position: u64) {
+        self.marks(slot, table).applied.fetch_max(position, Ordering::AcqRel);
+    }
+
     pub(crate) fn set_durable(&self, slot: Slot, table: Table, position: u64) {
         let before = self.marks(slot, table).durable.swap(position, Ordering::AcqRel);
         assert!(before <= position, "the log never gets shorter while it is open");
@@ -40,8 +49,11 @@ impl LogPositions {
 
     /// Whether no row up to these positions is needed any more.
     pub(crate) fn all_released(&self, last: &Positions) -> bool {
-        let released = |slot: Slot, table: Table| self.marks(slot, table).released.load(Ordering::Acquire);
-        every(|slot, table| last[slot.index()][table.index()] <= released(slot, table))
+        every(|slot, table| {
+            let (last, marks) = (last[slot.index()][table.index()], self.marks(slot, table));
+            let is_applied = !STATE_TABLES.contains(&table) || last <= marks.applied.load(Ordering::Acquire);
+            is_applied && last <= marks.released.load(Ordering::Acquire)
+        })
     }
 
     fn marks(&self, slot: Slot, table: Table) -> &Marks {

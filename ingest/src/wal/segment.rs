@@ -18,7 +18,7 @@ use crc32c::{crc32c, crc32c_append};
 
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 48;
-pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 20 << 20;
 /// Bodies and frames have a multiple of this length.
 pub(crate) const ALIGNMENT: usize = 8;
 

@@ -14,7 +14,7 @@ use crate::disk::{Disk, Durability, RealDisk, read_all};
 use crate::writer::Batch;
 use crate::writer::tests::{TestBatch, TestClock, test_writer};
 use hogflare_catalog::frame::Part;
-use hogflare_catalog::tables::GroupBuilder;
+use hogflare_catalog::tables::{GroupBuilder, SLOTS, TABLES};
 use hogflare_catalog::{Slot, Table};
 
 const WRITER: [u8; 16] = [3; 16];
@@ -144,7 +144,7 @@ fn open(disk: &Arc<dyn Disk>, folder: &Path, recovered: (Vec<super::log::ClosedS
 }
 
 fn append(log: &mut Log, parts: &[Part]) {
-    log.ensure_room(|| 0).expect("room");
+    log.ensure_room(0, || 0).expect("room");
     log.begin_group();
     log.append(5, parts).expect("appended");
     log.sync().expect("synced");
@@ -168,7 +168,7 @@ fn every_damaged_bit_of_a_log_leaves_a_prefix_or_an_error() {
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
     let folder = Path::new("/wal");
     let mut log = open(&disk, folder, (Vec::new(), 0));
-    let mut builder = GroupBuilder::new(test_writer(), [[1; 2]; 2]);
+    let mut builder = GroupBuilder::new(test_writer(), [[1; TABLES]; SLOTS]);
     let written: Vec<Vec<Part>> = (0..3).map(|number| rows(&mut builder, number * 3..number * 3 + 3)).collect();
     written.iter().for_each(|parts| append(&mut log, parts));
     let end = usize::try_from(log.end()).expect("small");
@@ -204,7 +204,7 @@ fn rotation_and_removal_on_the_real_disk() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(Durability::Fsync));
     assert_eq!(read(disk.as_ref(), &folder).expect("an empty log").len(), 0);
     let mut log = open(&disk, &folder, (Vec::new(), 0));
-    let mut builder = GroupBuilder::new(test_writer(), [[1; 2]; 2]);
+    let mut builder = GroupBuilder::new(test_writer(), [[1; TABLES]; SLOTS]);
     for number in 0..40 {
         append(&mut log, &rows(&mut builder, number * 10..number * 10 + 10));
     }
@@ -223,7 +223,7 @@ fn rotation_and_removal_on_the_real_disk() {
     let removed = log.remove_released(&positions, u64::MAX).expect("removed");
     assert_eq!((removed, files()), (before - 1, 1), "all but the open one");
     assert!(log.bytes() == 64 << 10);
-    assert_eq!(Positions::default(), [[0; 2]; 2]);
+    assert_eq!(Positions::default(), [[0; TABLES]; SLOTS]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn the_log_of_another_folder_is_refused() {
     let model = ModelDisk::default();
     let disk: Arc<dyn Disk> = Arc::new(model);
     let mut log = open(&disk, Path::new("/wal"), (Vec::new(), 0));
-    log.ensure_room(|| 0).expect("room");
+    log.ensure_room(0, || 0).expect("room");
     let error = find_end(disk.as_ref(), Path::new("/wal"), [4; 16]).expect_err("refused");
     assert!(error.to_string().contains("another data folder"), "{error}");
     assert_eq!(SEGMENT_HEADER_BYTES as u64, log.end());

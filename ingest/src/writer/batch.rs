@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use hogflare_catalog::Slot;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow};
 
+use crate::identity::IdentityEvent;
+
 /// The rows of one request. Each row is asked for twice: to be measured, and by the writer, in order.
 /// Text is copied once, into the log.
 pub trait Batch: Debug + Send {
@@ -15,6 +17,11 @@ pub trait Batch: Debug + Send {
 
     /// The sequence of rows that the event joins.
     fn slot(&self, index: usize) -> Slot;
+
+    /// What the event says about persons and groups; none if its row is complete.
+    fn identity(&self, _index: usize) -> Option<IdentityEvent<'_>> {
+        None
+    }
 
     /// Whether the client gave the event its uuid, so that a retry has the same.
     fn has_own_uuid(&self, index: usize) -> bool;

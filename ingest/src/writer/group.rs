@@ -4,9 +4,11 @@ use arrow::array::{Array, RecordBatch};
 use hogflare_catalog::frame::Part;
 use hogflare_catalog::{Slot, Table};
 
-use super::batch::{dead_letter_bytes, event_bytes};
+use super::batch::{Batch, dead_letter_bytes, event_bytes};
 use super::{Request, Writer};
 use crate::admission::OverloadReason;
+use crate::identity::{ChangeRows, StateError};
+use crate::ids::RandomIds;
 use crate::ingest::{Ack, AppendError};
 use crate::telemetry;
 use crate::wal::LogError;
@@ -22,11 +24,24 @@ struct Group {
     rows: u64,
 }
 
-/// The log had no room for the whole request.
+/// Why the rest of a request is not stored; what came before it is.
 #[derive(Debug)]
-struct NoRoom;
+enum Refused {
+    /// The log has no room.
+    NoRoom,
+    State(StateError),
+}
 
-type Refusable<T> = Result<Result<T, NoRoom>, LogError>;
+impl From<Refused> for AppendError {
+    fn from(refused: Refused) -> AppendError {
+        match refused {
+            Refused::NoRoom => AppendError::Overloaded(OverloadReason::LogFull.now()),
+            Refused::State(error) => AppendError::State(error.to_string()),
+        }
+    }
+}
+
+type Refusable<T> = Result<Result<T, Refused>, LogError>;
 
 impl Writer {
     /// Writes all rows of the requests, makes them durable and visible, and answers. On an error the
@@ -52,15 +67,15 @@ impl Writer {
         self.log.begin_group();
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
-            answers.push(match self.add_request(&mut group, request)? {
-                Ok(ack) => Ok(ack),
-                Err(NoRoom) => Err(AppendError::Overloaded(OverloadReason::LogFull.now())),
-            });
+            answers.push(self.add_request(&mut group, request)?.map_err(AppendError::from));
         }
         self.end_frame(&mut group)?;
         self.log.sync()?;
         let rows = group.rows;
         self.publish(group)?;
+        if let Some(identity) = &mut self.identity {
+            identity.hand_over(&self.builder.next_positions());
+        }
         count(&answers);
         Ok((answers, rows))
     }
@@ -74,21 +89,18 @@ impl Writer {
                 ack.repeats += 1;
                 continue;
             }
-            let slot = batch.slot(index);
-            let row = batch.event(index);
-            if self.make_room(group, event_bytes(&row))?.is_err() {
-                return Ok(Err(NoRoom));
+            if let Err(refused) = self.add_event(group, batch, index)? {
+                return Ok(Err(refused));
             }
-            self.builder.push_event(slot, &row);
             if key != 0 {
-                self.dedup.insert(slot, key);
+                self.dedup.insert(batch.slot(index), key);
             }
             ack.stored += 1;
         }
         for index in 0..batch.dead_letters() {
             let row = batch.dead_letter(index);
-            if self.make_room(group, dead_letter_bytes(&row))?.is_err() {
-                return Ok(Err(NoRoom));
+            if let Err(refused) = self.make_room(group, dead_letter_bytes(&row))? {
+                return Ok(Err(refused));
             }
             self.builder.push_dead_letter(Slot::Main, &row);
             ack.rejected += 1;
@@ -96,14 +108,42 @@ impl Writer {
         Ok(Ok(ack))
     }
 
-    /// Ends the open frame if the row would make it too large, and makes sure that the log can take the
+    /// Adds an event with what it changes of persons and groups: all of it, in one frame.
+    fn add_event(&mut self, group: &mut Group, batch: &dyn Batch, index: usize) -> Refusable<()> {
+        let slot = batch.slot(index);
+        let mut row = batch.event(index);
+        let (Some(identity), Some(event)) = (&self.identity, batch.identity(index)) else {
+            if let Err(refused) = self.make_room(group, event_bytes(&row))? {
+                return Ok(Err(refused));
+            }
+            self.builder.push_event(slot, &row);
+            return Ok(Ok(()));
+        };
+        let resolved = match identity.resolve(&event) {
+            Ok(resolved) => resolved,
+            Err(error) => return Ok(Err(Refused::State(error))),
+        };
+        resolved.stamp(&mut row);
+        let rows = ChangeRows::new(&event, &resolved.changes, &mut RandomIds);
+        if let Err(refused) = self.make_room(group, event_bytes(&row) + rows.bytes())? {
+            return Ok(Err(refused));
+        }
+        self.builder.push_event(slot, &row);
+        rows.push(&mut self.builder);
+        if let Some(identity) = &mut self.identity {
+            identity.keep(event.project, resolved.changes);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Ends the open frame if the rows would make it too large, and makes sure that the log can take the
     /// next one before its first row gets a position: so no position is given that is not logged.
     fn make_room(&mut self, group: &mut Group, row_bytes: usize) -> Refusable<()> {
         if group.frame_bytes > 0 && group.frame_bytes + row_bytes > self.frame_bytes {
             self.end_frame(group)?;
         }
-        if group.frame_bytes == 0 && !self.ensure_room()? {
-            return Ok(Err(NoRoom));
+        if group.frame_bytes == 0 && !self.ensure_room(row_bytes)? {
+            return Ok(Err(Refused::NoRoom));
         }
         group.frame_bytes += row_bytes;
         group.rows += 1;

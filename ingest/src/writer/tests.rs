@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Batch, Step, Writer};
 use crate::disk::Disk;
-use crate::ingest::{Ack, AppendError, Ingest, IngestParts, IngestSettings, Recovered, Replay};
+use crate::ingest::{Ack, AppendError, Ingest, IngestParts, IngestSettings, Opened, Recovered, Replay};
 use crate::wal::{LogError, Positions};
 
 pub(crate) fn test_writer() -> WriterId {
@@ -132,9 +132,9 @@ pub(crate) fn small_settings() -> IngestSettings {
 impl Bench {
     pub(crate) fn open(settings: IngestSettings, disk: Arc<dyn Disk>, covered: Positions) -> Result<Bench, LogError> {
         let views = test_views();
-        let parts = IngestParts { disk, views: Arc::clone(&views), clock: Arc::new(TestClock::default()) };
+        let parts = IngestParts { disk, views: Arc::clone(&views), clock: Arc::new(TestClock::default()), state: None };
         let replay = Replay { covered, ..Replay::of_everything() };
-        let (ingest, writer, recovered) = Ingest::open(settings, parts, replay)?;
+        let Opened { ingest, writer, recovered, .. } = Ingest::open(settings, parts, replay)?;
         Ok(Bench { ingest, writer, views, recovered })
     }
 

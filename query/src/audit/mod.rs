@@ -34,6 +34,7 @@ use crate::scan::ScanContext;
 use crate::settings::QuerySettings;
 use crate::tables::QueryTables;
 use crate::travel::TimeTravel;
+use crate::views;
 
 const WRITERS: &str = include_str!("../../../sql/audit/writers.sql");
 const POSITIONS: &str = include_str!("../../../sql/audit/positions.sql");
@@ -132,7 +133,7 @@ impl Audit {
     }
 
     async fn rows(&self, tables: &Arc<QueryTables>, table: Table, sequences: &[Sequence]) -> Result<Rows> {
-        let sql = WRITERS.replace(AUDITED, table.short_name());
+        let sql = WRITERS.replace(AUDITED, &views::name_of(table));
         let mut batches = execute(tables, &sql, Params::None).await?;
         let mut rows = Rows::default();
         while let Some(batch) = batches.try_next().await? {

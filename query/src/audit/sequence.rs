@@ -17,6 +17,7 @@ use crate::engine::execute;
 use crate::error::SqlError;
 use crate::params::Params;
 use crate::tables::QueryTables;
+use crate::views;
 
 /// Ranges and positions that a report lists; the rest is counted.
 const LISTED_MAX: usize = 100;
@@ -77,7 +78,7 @@ impl Sequence {
         table: Table,
         removed: &[(u64, u64)],
     ) -> Result<Found, SqlError> {
-        let sql = POSITIONS.replace(AUDITED, table.short_name());
+        let sql = POSITIONS.replace(AUDITED, &views::name_of(table));
         let pool = &audit.session.runtime_env().memory_pool;
         let mut found = Found::default();
         let mut first = 1;

@@ -3,6 +3,7 @@
 mod queue;
 mod running;
 mod session;
+mod unused_join;
 mod work;
 
 use std::sync::Arc;

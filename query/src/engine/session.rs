@@ -14,6 +14,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use hogflare_catalog::Objects;
 
+use super::unused_join::DropUnusedJoins;
 use crate::gate::RECURSION_MAX;
 use crate::scan::STORE_URL;
 use crate::settings::QuerySettings;
@@ -49,6 +50,7 @@ pub(super) fn base(settings: &QuerySettings, objects: &Objects) -> Result<Sessio
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .with_optimizer_rule(Arc::new(DropUnusedJoins))
         .build();
     datafusion_functions_json::register_all(&mut state)?;
     for name in UNBOUNDED_FUNCTIONS {

@@ -103,9 +103,10 @@ impl Work {
     }
 }
 
-/// Runs one of our own statements, through the same gate and limits as any other, to its last row.
+/// Runs one of our own statements about stored rows, through the same gate and limits as any other, to its
+/// last row.
 pub(crate) async fn execute(tables: &Arc<QueryTables>, sql: &str, params: Params) -> Result<SendableRecordBatchStream> {
-    let session = tables.session();
+    let session = tables.session_of_rows();
     let plan = planned(&session, gate::parse(sql)?, params, None).await?;
     Ok(execute_stream(plan, session.task_ctx())?)
 }

@@ -8,7 +8,8 @@ use arrow::compute::{max, max_string, min, min_string};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, TimestampMicrosecondType};
 use futures::TryStreamExt;
 use hogflare_catalog::tables::{
-    BINDING_PROPERTY, Binding, EventRow, GroupBuilder, arrow_schema, field_id, iceberg_schema, partition_spec,
+    BINDING_PROPERTY, Binding, EventRow, GroupBuilder, SLOTS, TABLES, arrow_schema, field_id, iceberg_schema,
+    partition_spec,
 };
 use hogflare_catalog::tail::{SealRecord, SealedFile, SealedRange};
 use hogflare_catalog::{MetadataCache, Objects, Slot, Table, TableHead, Views, Watermark, WriterId};
@@ -74,7 +75,7 @@ impl Lake {
         }
         let metadata = Arc::new(created(Table::Events, &location(Table::Events)));
         let cache = Arc::new(MetadataCache::new(objects, 10_000));
-        let builder = GroupBuilder::new(writer.clone(), [[1; 2]; 2]);
+        let builder = GroupBuilder::new(writer.clone(), [[1; TABLES]; SLOTS]);
         let manifests = Vec::new();
         let summary = HashMap::new();
         let mut lake = Lake { folder, views, cache, writer, builder, metadata, manifests, objects: 0, summary };
@@ -106,6 +107,12 @@ impl Lake {
         for row in rows {
             self.builder.push_event(Slot::Main, row);
         }
+        self.views.publish_group(self.builder.finish(), DAY_US).unwrap();
+    }
+
+    /// Rows about persons and groups, acknowledged and in memory.
+    pub(crate) fn identity(&mut self, push: impl FnOnce(&mut GroupBuilder)) {
+        push(&mut self.builder);
         self.views.publish_group(self.builder.finish(), DAY_US).unwrap();
     }
 

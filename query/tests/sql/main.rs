@@ -6,6 +6,7 @@ mod answers;
 mod audit;
 mod fixture;
 mod guests;
+mod identity;
 mod instants;
 mod limits;
 mod reading;

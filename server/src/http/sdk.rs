@@ -192,7 +192,9 @@ fn overload_refusal(overloaded: &Overloaded) -> Refusal {
         OverloadReason::LogFull => Code::LogFull,
         OverloadReason::Stopping | OverloadReason::Failed => Code::ShuttingDown,
         OverloadReason::BodyTooLarge => Code::BodyTooLarge,
-        OverloadReason::RequestBytes | OverloadReason::Queue | OverloadReason::Tail => Code::Overloaded,
+        OverloadReason::RequestBytes | OverloadReason::Queue | OverloadReason::Tail | OverloadReason::State => {
+            Code::Overloaded
+        }
     };
     Refusal::new(code, overloaded.reason.to_string())
 }
@@ -201,6 +203,7 @@ fn append_refusal(error: AppendError) -> Refusal {
     match error {
         AppendError::Overloaded(overloaded) => overload_refusal(&overloaded),
         AppendError::RowTooLarge { .. } => Refusal::new(Code::BodyTooLarge, error.to_string()),
+        AppendError::State(_) => Refusal::new(Code::Overloaded, error.to_string()),
         AppendError::Stopped => Refusal::new(Code::ShuttingDown, error.to_string()),
     }
 }

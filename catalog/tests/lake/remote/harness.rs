@@ -9,7 +9,7 @@ use std::time::Duration;
 use hogflare_catalog::objects::{S3Settings, StorageSettings};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::rest::{Login, Profile, RestCatalog, RestSettings};
-use hogflare_catalog::tables::{EventRow, GroupBuilder};
+use hogflare_catalog::tables::{EventRow, GroupBuilder, SLOTS, TABLES};
 use hogflare_catalog::{
     Budget, DataFolder, Lake, LakeSettings, MetadataCache, Objects, PositionLog, Slot, SystemClock, Table, Views,
 };
@@ -119,7 +119,7 @@ pub(crate) fn start(folder: &Path, fake: &FakeLake, dial: &Dial, log: &Arc<Ackno
     let lake = Lake::open(&folder, settings, Arc::clone(&views), catalog, Arc::clone(&cache), clock).unwrap();
     lake.connect_log(Arc::clone(log) as _);
     let covered = lake.covered()[Slot::Main.index()][Table::Events.index()];
-    let builder = GroupBuilder::new(folder.writer.clone(), [[covered + 1; 2]; 2]);
+    let builder = GroupBuilder::new(folder.writer.clone(), [[covered + 1; TABLES]; SLOTS]);
     let mut process = Process { lake, views, cache, objects, builder, log: Arc::clone(log), _folder: folder };
     let missing = log.count().saturating_sub(covered);
     process.publish(missing);

@@ -1,6 +1,7 @@
 //! Tokens, distinct ids, uuids, persons, groups, and the routes that name an identity event.
 
 use super::*;
+use crate::identity::{Act, key};
 use crate::protocol::HeaderFacts;
 
 #[test]
@@ -122,13 +123,10 @@ fn persons_follow_from_token_and_distinct_id() {
     // Python: uuid.uuid5(uuid.UUID('932979b4-65c3-4424-8467-0b66ec27bc22'), 't:u') and '1:user_1'.
     let event = one(&facts(), &event_with(""));
     assert_eq!(event.as_row().person_id, Some("478ac5c8-e4f4-551d-b234-4e83b5a82f0e"));
-    let (token, id) = (ProjectToken::parse("1").unwrap(), DistinctId::parse("user_1").unwrap());
-    assert_eq!(person_id(&token, &id).to_string(), "131ecd7b-7aa1-5121-8fd3-5353d39dd23e");
-    for (flag, mode) in
-        [("false", "propertyless"), ("true", "full"), (r#""false""#, "full"), ("0", "full"), ("null", "full")]
-    {
+    assert_eq!(key("1", "user_1").to_string(), "131ecd7b-7aa1-5121-8fd3-5353d39dd23e");
+    for (flag, wants_profile) in [("false", false), ("true", true), (r#""false""#, true), ("0", true), ("null", true)] {
         let event = one(&facts(), &event_with(&format!(r#""properties":{{"$process_person_profile":{flag}}}"#)));
-        assert_eq!(event.as_row().person_mode, Some(mode), "{flag}");
+        assert_eq!(event.identity().wants_profile, wants_profile, "{flag}");
     }
 }
 
@@ -137,28 +135,89 @@ fn persons_are_not_mixed_up_inside_a_batch() {
     let events = ["u", "u", "v", "u"].map(|id| format!(r#"{{"event":"e","distinct_id":"{id}"}}"#)).join(",");
     let batch = run(&facts(), &format!(r#"{{"api_key":"t","batch":[{events}]}}"#)).unwrap();
     for event in &batch.events {
-        let expected = UuidText::from(person_id(&event.token, &event.distinct_id));
+        let expected = UuidText::from(key(event.token.as_str(), event.distinct_id.as_str()));
         assert_eq!(event.as_row().person_id, Some(expected.as_str()));
     }
 }
 
 #[test]
-fn groups_fill_the_slots_of_their_types() {
+fn groups_are_pairs_of_type_and_key() {
     let long = "k".repeat(401);
     for (groups, expected) in [
-        (r#"{"company":"c1"}"#.to_owned(), Some("c1")),
-        (r#"{"other":"o","company":7}"#.to_owned(), Some("7")),
-        (r#"{"company":"a\u00e9"}"#.to_owned(), Some("aé")),
-        (format!(r#"{{"company":"{long}"}}"#), Some(&long[1..])),
-        (r#"{"other":"o"}"#.to_owned(), None),
-        (r#"{"company":null}"#.to_owned(), None),
-        (r#"{"company":{}}"#.to_owned(), None),
-        (r#""company""#.to_owned(), None),
-        ("null".to_owned(), None),
+        (r#"{"company":"c1"}"#.to_owned(), vec![("company", "c1")]),
+        (r#"{"other":"o","company":7}"#.to_owned(), vec![("other", "o"), ("company", "7")]),
+        (r#"{"company":"a\u00e9"}"#.to_owned(), vec![("company", "aé")]),
+        (format!(r#"{{"company":"{long}"}}"#), vec![("company", &long[1..])]),
+        (r#"{"company":null,"":"x","team":""}"#.to_owned(), vec![]),
+        (r#"{"company":{}}"#.to_owned(), vec![]),
+        (r#""company""#.to_owned(), vec![]),
+        ("null".to_owned(), vec![]),
     ] {
         let event = one(&facts(), &event_with(&format!(r#""properties":{{"$groups":{groups}}}"#)));
-        assert_eq!(event.as_row().groups, [expected, None, None, None, None], "{groups}");
+        assert_eq!(event.identity().groups.iter().collect::<Vec<_>>(), expected, "{groups}");
     }
+    let described = r#""properties":{"$group_type":"company","$group_key":5,"$group_set":{"seats":3}}"#;
+    let event = one(&facts(), &event_with(described).replace(r#""e""#, r#""$groupidentify""#));
+    let update = event.identity().group_update.expect("a group");
+    assert_eq!((update.group_type, update.group_key, update.set), ("company", "5", Some(r#"{"seats":3}"#)));
+}
+
+#[test]
+fn events_say_what_they_do_to_persons() {
+    let of = |name: &str, keys: &str| {
+        let event = one(&facts(), &event_with(keys).replace(r#""event":"e""#, &format!(r#""event":"{name}""#)));
+        let said = event.identity();
+        let act = match said.act {
+            Act::Merge { other, other_key, operation } => {
+                assert_eq!(other_key, key("t", other));
+                format!("{} {other}", operation.as_str())
+            }
+            Act::Update(operation) => format!("{} nobody", operation.as_str()),
+            Act::Capture => "capture".to_owned(),
+            Act::Bystander => "bystander".to_owned(),
+        };
+        let texts = [said.set, said.set_once, said.unset].map(|text| text.unwrap_or("-").to_owned());
+        (act, texts.join(" "), said.malformed)
+    };
+    let properties = |text: &str| format!(r#""properties":{text}"#);
+    for (name, keys, act, texts, malformed) in [
+        ("$identify", properties(r#"{"$anon_distinct_id":"a","$set":{"x":1}}"#), "identify a", r#"{"x":1} - -"#, None),
+        ("$identify", properties("{}"), "identify nobody", "- - -", None),
+        ("$create_alias", properties(r#"{"alias":42}"#), "alias 42", "- - -", None),
+        ("$merge_dangerously", properties(r#"{"alias":"b"}"#), "merge b", "- - -", None),
+        (
+            "$set",
+            properties(r#"{"$set":{"a":1},"$set_once":{"b":2},"$unset":["c"]}"#),
+            "set nobody",
+            r#"{"a":1} {"b":2} ["c"]"#,
+            None,
+        ),
+        ("$set", r#""$set":{"a":1},"$unset":{"c":1}"#.to_owned(), "set nobody", r#"{"a":1} - {"c":1}"#, None),
+        ("e", properties(r#"{"$set":[1]}"#), "capture", "- - -", Some("$set")),
+        ("e", properties(r#"{"$set_once":"x","$unset":"x"}"#), "capture", "- - -", Some("$set_once")),
+        ("$exception", properties(r#"{"$set":{"a":1}}"#), "capture", "- - -", None),
+        ("$$heatmap", properties("{}"), "bystander", "- - -", None),
+        ("e", properties(r#"{"$set":{"a":1},"$process_person_profile":false}"#), "capture", "- - -", None),
+    ] {
+        assert_eq!(of(name, &keys), (act.to_owned(), texts.to_owned(), malformed), "{name} {keys}");
+    }
+    for name in ["$identify", "$create_alias", "$merge_dangerously", "$groupidentify"] {
+        let keys = properties(r#"{"$process_person_profile":false,"alias":"b"}"#);
+        let body = event_with(&keys).replace(r#""event":"e""#, &format!(r#""event":"{name}""#));
+        let normalized = run(&facts(), &body).unwrap();
+        assert_eq!(normalized.rejected[0].reason.as_str(), "person_processing_off", "{name}");
+        assert_eq!(code(run(&facts(), &body)), "stored", "{name}");
+    }
+}
+
+#[test]
+fn automatic_properties_are_found() {
+    let keys = r#""properties":{"$browser":"Chrome","utm_source":"news","other":1,"$geoip_country_code":"DE"}"#;
+    let event = one(&facts(), &event_with(keys));
+    let found: Vec<(&str, &str)> =
+        event.identity().automatic.collect().into_iter().map(|(name, value)| (name.name(), value)).collect();
+    let expected = [("$browser", "\"Chrome\""), ("utm_source", "\"news\""), ("$geoip_country_code", "\"DE\"")];
+    assert_eq!(found, expected);
 }
 
 /// Route, body, and the name, properties and `extra` that it must become.

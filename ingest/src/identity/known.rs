@@ -1,0 +1,273 @@
+//! The state as far as it is in memory: what is changed and not yet in the state file, and what was used
+//! lately.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use super::cache::Layer;
+use super::groups::{GroupTypes, types_key};
+use super::person::{Group, Person};
+use super::rules::Lookup;
+use super::store::Reader;
+use super::{Changes, StateError};
+
+/// Shared by the writer, which alone changes it, and by all who read.
+#[derive(Debug)]
+pub(crate) struct Known {
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    numbers: Layer<Uuid, Option<i64>>,
+    persons: Layer<i64, Arc<Person>>,
+    groups: Layer<Uuid, Option<Arc<Group>>>,
+    types: Layer<Uuid, Arc<GroupTypes>>,
+    next_number: i64,
+    bytes_max: usize,
+    young_bytes: usize,
+    /// The last group whose changes may be in the young, and in the old generation.
+    changed: [u64; 2],
+    /// Values read from the state file before this group was in it may be outdated: a newer one was here
+    /// and is not any more.
+    forgotten_through: u64,
+}
+
+/// Something read from the state file.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The last group that was in the file before it was read.
+    pub(crate) settled: u64,
+    pub(crate) persons: Vec<(Uuid, Option<Arc<Person>>)>,
+    pub(crate) groups: Vec<(Uuid, Option<Arc<Group>>)>,
+    pub(crate) types: Vec<(Uuid, Arc<GroupTypes>)>,
+}
+
+/// What to read from the state file.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    pub(crate) persons: Vec<Uuid>,
+    pub(crate) groups: Vec<Uuid>,
+    pub(crate) types: Vec<Uuid>,
+}
+
+impl Missing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.persons.is_empty() && self.groups.is_empty() && self.types.is_empty()
+    }
+}
+
+impl Known {
+    pub(crate) fn new(bytes_max: usize, next_number: i64) -> Known {
+        let memory = Memory {
+            numbers: Layer::default(),
+            persons: Layer::default(),
+            groups: Layer::default(),
+            types: Layer::default(),
+            next_number,
+            bytes_max,
+            young_bytes: 0,
+            changed: [0; 2],
+            forgotten_through: 0,
+        };
+        Known { memory: Mutex::new(memory) }
+    }
+
+    /// Leaves of the wanted what is not in memory.
+    pub(crate) fn missing(&self, mut wanted: Missing) -> Missing {
+        let memory = self.memory.lock();
+        wanted.persons.retain(|key| !memory.has_person(key));
+        wanted.groups.retain(|key| !memory.groups.has(key));
+        wanted.types.retain(|key| !memory.types.has(key));
+        wanted
+    }
+
+    /// Keeps what was read, unless it may be outdated.
+    pub(crate) fn add(&self, loaded: Loaded) {
+        let mut memory = self.memory.lock();
+        if loaded.settled < memory.forgotten_through {
+            return;
+        }
+        for (key, person) in loaded.persons {
+            memory.add_person(key, person);
+        }
+        for (key, group) in loaded.groups {
+            let grown = memory.groups.insert(key, group, group_bytes);
+            memory.grow(grown);
+        }
+        for (key, types) in loaded.types {
+            let grown = memory.types.insert(key, types, types_bytes);
+            memory.grow(grown);
+        }
+    }
+
+    /// For the writer: looks things up, in the state file if they are not here.
+    pub(crate) fn session<'a>(&'a self, reader: &'a Reader) -> Session<'a> {
+        Session { memory: self.memory.lock(), reader }
+    }
+
+    /// Whether and as whom a key is known, if that is in memory.
+    pub(crate) fn person(&self, key: Uuid) -> Option<Option<Arc<Person>>> {
+        self.memory.lock().person(key)
+    }
+
+    pub(crate) fn group(&self, key: Uuid) -> Option<Option<Arc<Group>>> {
+        self.memory.lock().group(key)
+    }
+
+    pub(crate) fn types(&self, key: Uuid) -> Option<Arc<GroupTypes>> {
+        self.memory.lock().types(key)
+    }
+
+    /// From now on everyone sees what the event changed.
+    pub(crate) fn keep(&self, changes: &Changes, project: &str, group: u64) {
+        let mut memory = self.memory.lock();
+        for change in &changes.persons {
+            let number = change.person.number;
+            memory.next_number = memory.next_number.max(number + 1);
+            memory.persons.change(number, Arc::clone(&change.person), group);
+        }
+        for link in &changes.links {
+            memory.numbers.change(link.key, Some(link.number), group);
+        }
+        for (key, of_group) in &changes.groups {
+            memory.groups.change(*key, Some(Arc::clone(of_group)), group);
+        }
+        for change in &changes.types {
+            memory.types.change(types_key(project), Arc::clone(&change.after), group);
+        }
+    }
+
+    /// The changes of groups up to this one are in the state file.
+    pub(crate) fn settle(&self, changes: &Changes, project: &str, through: u64) {
+        let mut memory = self.memory.lock();
+        memory.changed[0] = memory.changed[0].max(through);
+        let mut grown = 0;
+        for change in &changes.persons {
+            grown += memory.persons.settle(change.person.number, through, |person| person.bytes());
+            if change.merged_into.is_some() {
+                memory.persons.forget(&change.person.number);
+            }
+        }
+        for link in &changes.links {
+            grown += memory.numbers.settle(link.key, through, |_| 0);
+        }
+        for (key, _) in &changes.groups {
+            grown += memory.groups.settle(*key, through, group_bytes);
+        }
+        if !changes.types.is_empty() {
+            grown += memory.types.settle(types_key(project), through, types_bytes);
+        }
+        memory.grow(grown);
+    }
+}
+
+fn group_bytes(group: &Option<Arc<Group>>) -> usize {
+    group.as_ref().map_or(0, |group| group.bytes())
+}
+
+fn types_bytes(types: &Arc<GroupTypes>) -> usize {
+    size_of::<GroupTypes>() + types.names().flatten().map(str::len).sum::<usize>()
+}
+
+impl Memory {
+    fn has_person(&self, key: &Uuid) -> bool {
+        match self.numbers.peek(key) {
+            Some(Some(number)) => self.persons.has(number),
+            Some(None) => true,
+            None => false,
+        }
+    }
+
+    /// None if it is not in memory.
+    fn person(&mut self, key: Uuid) -> Option<Option<Arc<Person>>> {
+        let (number, grown) = self.numbers.get(key, |_| 0)?;
+        self.grow(grown);
+        let Some(number) = number else { return Some(None) };
+        let (person, grown) = self.persons.get(number, |person| person.bytes())?;
+        self.grow(grown);
+        Some(Some(person))
+    }
+
+    fn group(&mut self, key: Uuid) -> Option<Option<Arc<Group>>> {
+        let (group, grown) = self.groups.get(key, group_bytes)?;
+        self.grow(grown);
+        Some(group)
+    }
+
+    fn types(&mut self, key: Uuid) -> Option<Arc<GroupTypes>> {
+        let (types, grown) = self.types.get(key, types_bytes)?;
+        self.grow(grown);
+        Some(types)
+    }
+
+    fn add_person(&mut self, key: Uuid, person: Option<Arc<Person>>) {
+        let mut grown = self.numbers.insert(key, person.as_ref().map(|person| person.number), |_| 0);
+        if let Some(person) = person {
+            grown += self.persons.insert(person.number, person, |person| person.bytes());
+        }
+        self.grow(grown);
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        self.young_bytes += bytes;
+        if self.young_bytes <= self.bytes_max / 2 {
+            return;
+        }
+        self.numbers.age();
+        self.persons.age();
+        self.groups.age();
+        self.types.age();
+        self.young_bytes = 0;
+        self.forgotten_through = self.forgotten_through.max(self.changed[1]);
+        self.changed = [0, self.changed[0].max(self.changed[1])];
+    }
+}
+
+/// The known things under one lock.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    memory: MutexGuard<'a, Memory>,
+    reader: &'a Reader,
+}
+
+impl Lookup for Session<'_> {
+    fn person(&mut self, key: Uuid) -> Result<Option<Arc<Person>>, StateError> {
+        if let Some(known) = self.memory.person(key) {
+            return Ok(known);
+        }
+        // What is missing here is not pending, so the file has the newest number of the id. Its person may
+        // be pending all the same, and is then newer than in the file.
+        let person = self.reader.person(key)?;
+        self.memory.numbers.forget(&key);
+        self.memory.add_person(key, person.clone());
+        Ok(self.memory.person(key).unwrap_or(person))
+    }
+
+    fn next_number(&self) -> i64 {
+        self.memory.next_number
+    }
+
+    fn group(&mut self, key: Uuid) -> Result<Option<Arc<Group>>, StateError> {
+        if let Some(known) = self.memory.group(key) {
+            return Ok(known);
+        }
+        let group = self.reader.group(key)?;
+        let grown = self.memory.groups.insert(key, group.clone(), group_bytes);
+        self.memory.grow(grown);
+        Ok(group)
+    }
+
+    fn group_types(&mut self, project: &str) -> Result<Arc<GroupTypes>, StateError> {
+        let key = types_key(project);
+        if let Some(known) = self.memory.types(key) {
+            return Ok(known);
+        }
+        let types = Arc::new(self.reader.types(key)?);
+        let grown = self.memory.types.insert(key, Arc::clone(&types), types_bytes);
+        self.memory.grow(grown);
+        Ok(types)
+    }
+}

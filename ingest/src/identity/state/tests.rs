@@ -1,0 +1,235 @@
+use std::time::Duration;
+
+use super::*;
+use crate::disk::{Durability, RealDisk};
+use crate::ids::RandomIds;
+use crate::ingest::{Ingest, IngestParts, IngestSettings, Opened, Replay};
+use crate::normalize::normalize;
+use crate::protocol::{DecodeLimits, decode};
+use crate::testing::{facts, settings};
+use crate::writer::Step;
+use crate::writer::tests::{TestClock, test_views, test_writer};
+use hogflare_catalog::tables::TABLES;
+
+/// A writer with its state, over a real folder.
+struct Bench {
+    ingest: Ingest,
+    writer: crate::writer::Writer,
+    state_writer: StateWriter,
+    views: Arc<hogflare_catalog::Views>,
+}
+
+fn open(folder: &Path, cache_bytes_max: usize) -> Bench {
+    let views = test_views();
+    let settings = IngestSettings::new(folder.to_owned(), test_writer(), [7; 16]);
+    let state = StateSettings { cache_bytes_max, ..StateSettings::new(folder.join("state.sqlite")) };
+    let parts = IngestParts {
+        disk: Arc::new(RealDisk::new(Durability::Os)),
+        views: Arc::clone(&views),
+        clock: Arc::new(TestClock::default()),
+        state: Some(state),
+    };
+    let opened = Ingest::open(settings, parts, Replay::of_everything()).unwrap();
+    let Opened { ingest, writer, state_writer, .. } = opened;
+    Bench { ingest, writer, state_writer: state_writer.unwrap(), views }
+}
+
+impl Bench {
+    fn send(&mut self, events: &str) {
+        let body = format!(r#"{{"api_key":"t","batch":[{events}]}}"#);
+        let request = decode(&facts(), body.into_bytes().into(), &DecodeLimits::default()).unwrap();
+        let normalized = normalize(request, &facts(), &settings(), &mut RandomIds).unwrap();
+        assert!(normalized.rejected.is_empty(), "{:?}", normalized.rejected);
+        let permit = self.ingest.reserve(1_000).unwrap();
+        let mut answer = self.ingest.enqueue(Box::new(normalized), permit).unwrap();
+        assert!(matches!(self.writer.step(Duration::ZERO), Step::Group { .. }));
+        answer.try_recv().unwrap().unwrap();
+    }
+
+    fn who(&self, id: &str) -> Option<String> {
+        who(self.ingest.state().unwrap(), id)
+    }
+
+    /// Rows of a table in memory.
+    fn batches(&self, table: Table) -> Vec<RecordBatch> {
+        let view = self.views.current();
+        view.tail(table, Slot::Main).chunks.iter().map(|chunk| chunk.batch.clone()).collect()
+    }
+
+    /// All changes get into the file.
+    fn close(self) {
+        drop((self.writer, self.ingest));
+        self.state_writer.run();
+    }
+
+    /// None do, as if the process were killed.
+    fn kill(self) {
+        drop(self.state_writer);
+    }
+}
+
+fn who(state: &State, id: &str) -> Option<String> {
+    let person = state.person("t", id).unwrap()?;
+    let ids = person.ids.listed.join("+");
+    Some(format!("{}:{ids}:{}:{}:{}", person.number, person.version, person.is_identified, person.properties()))
+}
+
+fn event(name: &str, id: &str, properties: &str) -> String {
+    format!(r#"{{"event":"{name}","distinct_id":"{id}","properties":{properties}}}"#)
+}
+
+/// What the folders below go through, in pieces that are groups of the writer.
+fn story() -> Vec<String> {
+    vec![
+        event("e", "a", r#"{"$set":{"plan":"pro"},"$groups":{"company":"c1"}}"#),
+        event("$identify", "u", r#"{"$anon_distinct_id":"a","$set_once":{"first":1}}"#),
+        [event("e", "b", "{}"), event("e", "c", "{}")].join(","),
+        event("$identify", "u", r#"{"$anon_distinct_id":"b"}"#),
+        event("$merge_dangerously", "c", r#"{"alias":"u"}"#),
+        event("$groupidentify", "u", r#"{"$group_type":"team","$group_key":"t1","$group_set":{"seats":3}}"#),
+        event("$set", "c", r#"{"$set":{"plan":"free"},"$unset":["first"]}"#),
+    ]
+}
+
+const EXPECTED: [(&str, Option<&str>); 5] = [
+    ("a", Some(r#"3:c+a+u+b:5:true:{"plan":"free"}"#)),
+    ("u", Some(r#"3:c+a+u+b:5:true:{"plan":"free"}"#)),
+    ("b", Some(r#"3:c+a+u+b:5:true:{"plan":"free"}"#)),
+    ("c", Some(r#"3:c+a+u+b:5:true:{"plan":"free"}"#)),
+    ("d", None),
+];
+
+fn check(bench: &Bench, when: &str) {
+    for (id, expected) in EXPECTED {
+        assert_eq!(bench.who(id).as_deref(), expected, "{id} {when}");
+    }
+    let state = bench.ingest.state().unwrap();
+    let types = state.group_types("t").unwrap();
+    assert_eq!(types.names().collect::<Vec<_>>(), [Some("company"), Some("team"), None, None, None], "{when}");
+    let group = state.group("t", "team", "t1").unwrap().map(|group| group.properties().to_owned());
+    assert_eq!(group.as_deref(), Some(r#"{"seats":3}"#), "{when}");
+    assert!(state.group("t", "company", "c1").unwrap().is_none(), "nobody described it");
+}
+
+#[test]
+fn the_state_is_the_same_whenever_the_process_ends() {
+    let steps = story();
+    for killed_before in 0..=steps.len() {
+        for is_killed in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bench = open(folder.path(), 1 << 20);
+            steps[..killed_before].iter().for_each(|events| bench.send(events));
+            if is_killed {
+                bench.kill()
+            } else {
+                bench.close()
+            }
+            let mut bench = open(folder.path(), 1 << 20);
+            steps[killed_before..].iter().for_each(|events| bench.send(events));
+            check(&bench, "in memory");
+            bench.close();
+            let bench = open(folder.path(), 1 << 20);
+            check(&bench, "in the file");
+        }
+    }
+}
+
+#[test]
+fn a_small_cache_forgets_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 2_000);
+    for round in 0..50 {
+        for id in 0..20 {
+            bench.send(&event("$set", &format!("id-{id}"), &format!(r#"{{"$set":{{"round":{round}}}}}"#)));
+        }
+        if round % 10 == 9 {
+            bench.close();
+            bench = open(folder.path(), 2_000);
+        }
+    }
+    for id in 0..20 {
+        let expected = format!(r#"{}:id-{id}:50:false:{{"round":49}}"#, id + 1);
+        assert_eq!(bench.who(&format!("id-{id}")), Some(expected));
+    }
+}
+
+#[test]
+fn a_lost_file_is_made_anew_from_the_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 1 << 20);
+    story().iter().for_each(|events| bench.send(events));
+    let ids: Vec<String> =
+        (0..1_500).map(|id| event("$identify", "many", &format!(r#"{{"$anon_distinct_id":"m{id}"}}"#))).collect();
+    bench.send(&ids.join(","));
+    let many = bench.who("m7");
+    let rows = STATE_TABLES.map(|table| (table, bench.batches(table)));
+    bench.close();
+    let path = folder.path().join("state.sqlite");
+    let mut rebuild = Rebuild::begin(&path).unwrap();
+    // In any order, a row at a time.
+    for (table, batches) in rows.iter().rev() {
+        for batch in batches.iter().rev() {
+            for row in (0..batch.num_rows()).rev() {
+                rebuild.put(*table, &batch.slice(row, 1)).unwrap();
+            }
+        }
+    }
+    let mut positions: Positions = [[0; TABLES]; 2];
+    for (table, batches) in &rows {
+        positions[0][table.index()] = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    }
+    assert_eq!(rebuild.finish(&positions).unwrap(), 2);
+    let mut bench = open(folder.path(), 1 << 20);
+    check(&bench, "rebuilt");
+    assert_eq!(bench.who("m7"), many);
+    // The next person does not get a number that was given before.
+    bench.send(&event("e", "new", "{}"));
+    assert_eq!(bench.who("new").as_deref(), Some("5:new:1:false:{}"));
+}
+
+#[test]
+fn a_file_that_is_behind_or_ahead_of_the_log_is_refused() {
+    let refused = |folder: &Path| {
+        let state = StateSettings::new(folder.join("state.sqlite"));
+        let settings = IngestSettings::new(folder.to_owned(), test_writer(), [7; 16]);
+        let parts = IngestParts {
+            disk: Arc::new(RealDisk::new(Durability::Os)),
+            views: test_views(),
+            clock: Arc::new(TestClock::default()),
+            state: Some(state),
+        };
+        let mut covered: Positions = [[0; TABLES]; 2];
+        covered[0][Table::Persons.index()] = 2;
+        let replay = Replay { covered, ..Replay::of_everything() };
+        Ingest::open(settings, parts, replay).map(drop).map_err(|error| error.to_string())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused(folder.path()).unwrap_err();
+    assert!(error.contains("hogflare state rebuild"), "{error}");
+    let mut bench = open(folder.path(), 1 << 20);
+    story().iter().for_each(|events| bench.send(events));
+    bench.close();
+    std::fs::remove_dir_all(folder.path().join("wal")).unwrap();
+    let error = refused(folder.path()).unwrap_err();
+    assert!(error.contains("the log was"), "{error}");
+}
+
+#[test]
+fn a_setting_that_contradicts_the_slots_is_refused() {
+    let names = |names: &[&str]| -> [Option<String>; GROUP_SLOTS] {
+        std::array::from_fn(|slot| names.get(slot).filter(|name| !name.is_empty()).map(|name| (*name).to_owned()))
+    };
+    let known = [("t".to_owned(), 0, "company".to_owned()), ("t".to_owned(), 1, "team".to_owned())];
+    for (configured, fits) in [
+        (&["company", "team"][..], true),
+        (&[][..], true),
+        (&["company"][..], true),
+        (&["", "", "other"][..], true),
+        (&["team", "company"][..], false),
+        (&["project"][..], false),
+        (&["", "", "company"][..], false),
+    ] {
+        let configured_types = ConfiguredTypes { default: names(configured), ..ConfiguredTypes::default() };
+        assert_eq!(configured_types.check(&known).is_ok(), fits, "{configured:?}");
+    }
+}

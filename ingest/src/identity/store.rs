@@ -1,0 +1,411 @@
+//! The state file: SQLite. One connection writes, some read.
+//!
+//! It is a copy: every row of it follows from rows of the tables of persons, overrides and groups. The
+//! positions say through which of those rows; they move in the same transaction as what they cover.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hogflare_catalog::Table;
+use hogflare_catalog::tables::LISTED_IDS_MAX;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::groups::GroupTypes;
+use super::person::{DistinctIds, Group, Person};
+use super::properties::Properties;
+use super::{Changes, StateError};
+
+const FORMAT: i64 = 1;
+/// Connections that read.
+const READERS: usize = 4;
+/// Pages that a connection keeps, in KiB; the system's page cache does the rest.
+const PAGES_KIB: i64 = 4_096;
+
+/// The tables whose rows the state follows, in the order of their positions.
+pub(crate) const STATE_TABLES: [Table; 3] = [Table::Persons, Table::PersonOverrides, Table::Groups];
+
+/// Position of the last row of each of [`STATE_TABLES`] that the file has.
+pub type StatePositions = [u64; STATE_TABLES.len()];
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS meta (format INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS last_number (number INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS positions (state_table INTEGER PRIMARY KEY, position INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS ids (
+        key BLOB PRIMARY KEY, id TEXT NOT NULL, person INTEGER NOT NULL, version INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS persons (
+        number INTEGER PRIMARY KEY, project TEXT NOT NULL, person_id BLOB NOT NULL, canonical TEXT NOT NULL,
+        ids TEXT NOT NULL, ids_total INTEGER NOT NULL, created_at_us INTEGER NOT NULL, version INTEGER NOT NULL,
+        is_identified INTEGER NOT NULL, properties TEXT NOT NULL, set_once TEXT NOT NULL, is_gone INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS groups (
+        key BLOB PRIMARY KEY, slot INTEGER NOT NULL, type TEXT NOT NULL, group_key TEXT NOT NULL,
+        created_at_us INTEGER NOT NULL, version INTEGER NOT NULL, properties TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS group_types (
+        project_key BLOB NOT NULL, slot INTEGER NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL,
+        PRIMARY KEY (project_key, slot)
+    ) WITHOUT ROWID;";
+
+/// The connection that writes.
+#[derive(Debug)]
+pub(crate) struct Store {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Store {
+    /// Creates an empty file if there is none.
+    pub(crate) fn open(path: &Path) -> Result<Store, StateError> {
+        let failed = StateError::sqlite("open the state file");
+        let connection = connect(path)?;
+        connection.execute_batch(SCHEMA).map_err(&failed)?;
+        let format: Option<i64> =
+            connection.query_row("SELECT format FROM meta", [], |row| row.get(0)).optional().map_err(&failed)?;
+        match format {
+            None => {
+                connection.execute("INSERT INTO meta (format) VALUES (?)", [FORMAT]).map_err(&failed)?;
+                connection.execute("INSERT INTO last_number VALUES (0)", []).map_err(&failed)?;
+            }
+            Some(found) if found > FORMAT => {
+                return Err(StateError::Refused(format!(
+                    "{} has format {found}, written by a later release; this one reads format {FORMAT}",
+                    path.display()
+                )));
+            }
+            Some(_) => {}
+        }
+        Ok(Store { path: path.to_owned(), connection })
+    }
+
+    pub(crate) fn positions(&self) -> Result<StatePositions, StateError> {
+        let failed = StateError::sqlite("read the positions of the state");
+        let mut positions = StatePositions::default();
+        for (index, position) in positions.iter_mut().enumerate() {
+            let found: Option<i64> = self
+                .connection
+                .query_row("SELECT position FROM positions WHERE state_table = ?", [index], |row| row.get(0))
+                .optional()
+                .map_err(&failed)?;
+            *position = found.map_or(0, i64::unsigned_abs);
+        }
+        Ok(positions)
+    }
+
+    /// Number for the next person. Those of persons that are gone are not given again.
+    pub(crate) fn next_number(&self) -> Result<i64, StateError> {
+        let last: Option<i64> = self
+            .connection
+            .query_row("SELECT number FROM last_number", [], |row| row.get(0))
+            .optional()
+            .map_err(StateError::sqlite("read the last person's number"))?;
+        Ok(last.unwrap_or(0) + 1)
+    }
+
+    pub(crate) fn persons(&self) -> Result<u64, StateError> {
+        let persons: i64 = self
+            .connection
+            .query_row("SELECT count(*) FROM persons WHERE is_gone = 0", [], |row| row.get(0))
+            .map_err(StateError::sqlite("count the persons"))?;
+        Ok(persons.unsigned_abs())
+    }
+
+    /// The group types that have slots, by project.
+    pub(crate) fn all_types(&self) -> Result<Vec<(String, usize, String)>, StateError> {
+        let failed = StateError::sqlite("read the group types");
+        let mut statement =
+            self.connection.prepare("SELECT project, slot, name FROM group_types ORDER BY 1, 2").map_err(&failed)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(&failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// One transaction, durable when it is committed.
+    pub(crate) fn begin(&mut self) -> Result<Writing<'_>, StateError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(StateError::sqlite("begin a change of the state"))?;
+        Ok(Writing { transaction, touched: RefCell::default() })
+    }
+
+    pub(crate) fn reader(&self) -> Result<Reader, StateError> {
+        let connections = (0..READERS).map(|_| {
+            let connection = connect(&self.path)?;
+            connection.execute_batch("PRAGMA query_only = 1").map_err(StateError::sqlite("open the state file"))?;
+            Ok(Mutex::new(connection))
+        });
+        Ok(Reader { connections: connections.collect::<Result<_, StateError>>()?, next: AtomicUsize::new(0) })
+    }
+
+    /// Everything is in the file itself, and nothing beside it.
+    pub(crate) fn close(self) -> Result<(), StateError> {
+        let failed = StateError::sqlite("close the state file");
+        self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(&failed)?;
+        self.connection.close().map_err(|(_, error)| failed(error))
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StateError> {
+    let failed = StateError::sqlite("open the state file");
+    let connection = Connection::open(path).map_err(&failed)?;
+    let settings = format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{PAGES_KIB}; \
+         PRAGMA busy_timeout = 10000;"
+    );
+    connection.execute_batch(&settings).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// A transaction on the state file.
+#[derive(Debug)]
+pub(crate) struct Writing<'a> {
+    transaction: Transaction<'a>,
+    touched: RefCell<Touched>,
+}
+
+/// Numbers of persons that need another look before the transaction ends.
+#[derive(Debug, Default)]
+struct Touched {
+    last: i64,
+    gone: Vec<i64>,
+    /// Their rows could not list all ids.
+    unlisted: Vec<i64>,
+}
+
+impl Writing<'_> {
+    pub(crate) fn apply(&self, changes: &Changes, project: &str) -> Result<(), StateError> {
+        for change in &changes.persons {
+            self.put_person(project, &change.person, change.merged_into.is_some())?;
+        }
+        for link in &changes.links {
+            self.put_id(link.key, &link.distinct_id, link.number, link.version)?;
+        }
+        for (key, group) in &changes.groups {
+            self.put_group(*key, group)?;
+        }
+        for change in &changes.types {
+            self.put_type(project, change.slot, &change.name)?;
+        }
+        Ok(())
+    }
+
+    /// An older version than the known one changes nothing, so rows may come in any order.
+    pub(crate) fn put_person(&self, project: &str, person: &Person, is_gone: bool) -> Result<(), StateError> {
+        let ids: Vec<&str> = person.ids.listed.iter().map(|id| &**id).collect();
+        let ids = serde_json::to_string(&ids).expect("a list of texts is JSON");
+        let (set, set_once) = person.properties.parts();
+        let mut touched = self.touched.borrow_mut();
+        touched.last = touched.last.max(person.number);
+        if is_gone {
+            touched.gone.push(person.number);
+        } else if !person.ids.are_all_listed() && person.ids.total <= super::person::KEPT_IDS_MAX as u64 {
+            touched.unlisted.push(person.number);
+        }
+        self.execute(
+            "INSERT INTO persons VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (number) DO UPDATE SET
+                 ids = excluded.ids, ids_total = excluded.ids_total, created_at_us = excluded.created_at_us,
+                 version = excluded.version, is_identified = excluded.is_identified,
+                 properties = excluded.properties, set_once = excluded.set_once, is_gone = excluded.is_gone
+             WHERE excluded.version > persons.version",
+            params![
+                person.number,
+                project,
+                person.id.as_bytes(),
+                &*person.canonical,
+                ids,
+                i64::try_from(person.ids.total).unwrap_or(i64::MAX),
+                person.created_at_us,
+                person.version,
+                person.is_identified,
+                set,
+                set_once,
+                is_gone,
+            ],
+        )
+    }
+
+    pub(crate) fn put_id(&self, key: Uuid, id: &str, number: i64, version: i64) -> Result<(), StateError> {
+        self.execute(
+            "INSERT INTO ids (key, id, person, version) VALUES (?, ?, ?, ?)
+             ON CONFLICT (key) DO UPDATE SET person = excluded.person, version = excluded.version
+             WHERE excluded.version > ids.version",
+            params![key.as_bytes(), id, number, version],
+        )
+    }
+
+    pub(crate) fn put_group(&self, key: Uuid, group: &Group) -> Result<(), StateError> {
+        self.execute(
+            "INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (key) DO UPDATE SET version = excluded.version, properties = excluded.properties
+             WHERE excluded.version > groups.version",
+            params![
+                key.as_bytes(),
+                group.slot,
+                &*group.group_type,
+                &*group.key,
+                group.created_at_us,
+                group.version,
+                group.properties(),
+            ],
+        )
+    }
+
+    pub(crate) fn put_type(&self, project: &str, slot: usize, name: &str) -> Result<(), StateError> {
+        self.execute(
+            "INSERT INTO group_types VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            params![super::groups::types_key(project).as_bytes(), slot, project, name],
+        )
+    }
+
+    pub(crate) fn put_positions(&self, positions: &StatePositions) -> Result<(), StateError> {
+        for (index, position) in positions.iter().enumerate() {
+            self.execute(
+                "INSERT INTO positions VALUES (?, ?) ON CONFLICT (state_table) DO UPDATE SET
+                 position = max(position, excluded.position)",
+                params![index, i64::try_from(*position).unwrap_or(i64::MAX)],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction, with persons that are gone left as marks: their earlier rows may come yet.
+    pub(crate) fn keep(self) -> Result<(), StateError> {
+        let last = self.touched.take().last;
+        self.execute("UPDATE last_number SET number = max(number, ?)", [last])?;
+        self.transaction.commit().map_err(StateError::sqlite("commit a change of the state"))
+    }
+
+    /// All rows were put, in whatever order.
+    pub(crate) fn settle_all(&self) -> Result<(), StateError> {
+        let failed = StateError::sqlite("settle the persons");
+        self.execute("DELETE FROM persons WHERE is_gone", [])?;
+        let kept = super::person::KEPT_IDS_MAX;
+        let mut statement = self
+            .transaction
+            .prepare("SELECT number FROM persons WHERE ids_total > ? AND ids_total <= ?")
+            .map_err(&failed)?;
+        let numbers = statement.query_map([LISTED_IDS_MAX, kept], |row| row.get(0)).map_err(&failed)?;
+        let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().map_err(failed)?;
+        self.touched.borrow_mut().unlisted.extend(numbers);
+        Ok(())
+    }
+
+    /// Durable when this returns.
+    pub(crate) fn commit(self) -> Result<(), StateError> {
+        let touched = self.touched.take();
+        self.execute("UPDATE last_number SET number = max(number, ?)", [touched.last])?;
+        for number in touched.unlisted {
+            self.list_ids(number)?;
+        }
+        for number in touched.gone {
+            self.execute("DELETE FROM persons WHERE number = ?", [number])?;
+        }
+        self.transaction.commit().map_err(StateError::sqlite("commit a change of the state"))
+    }
+
+    /// Lists the ids of a person whose row lists its oldest ones only.
+    fn list_ids(&self, number: i64) -> Result<(), StateError> {
+        self.execute(
+            "UPDATE persons SET ids = (
+                 SELECT json_group_array(id) FROM (
+                     SELECT ids.id FROM ids LEFT JOIN json_each(persons.ids) AS listed ON listed.value = ids.id
+                     WHERE ids.person = ?1 ORDER BY listed.key IS NULL, listed.key, ids.version, ids.id))
+             WHERE number = ?1",
+            [number],
+        )
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), StateError> {
+        let failed = StateError::sqlite("change the state");
+        let mut statement = self.transaction.prepare_cached(sql).map_err(&failed)?;
+        statement.execute(values).map(drop).map_err(failed)
+    }
+}
+
+/// Connections for reading, used in turn.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    connections: Vec<Mutex<Connection>>,
+    next: AtomicUsize,
+}
+
+impl Reader {
+    /// The id and its person are of one instant.
+    pub(crate) fn person(&self, key: Uuid) -> Result<Option<Arc<Person>>, StateError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT number, person_id, canonical, persons.ids, ids_total, created_at_us, persons.version,
+                     is_identified, properties, set_once
+                 FROM ids JOIN persons ON persons.number = ids.person WHERE ids.key = ?",
+            )?;
+            statement.query_row([key.as_bytes()], read_person).optional()
+        })
+    }
+
+    pub(crate) fn group(&self, key: Uuid) -> Result<Option<Arc<Group>>, StateError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT slot, type, group_key, created_at_us, version, properties FROM groups WHERE key = ?",
+            )?;
+            let group = statement.query_row([key.as_bytes()], |row| {
+                Ok(Arc::new(Group {
+                    slot: row.get(0)?,
+                    group_type: row.get::<_, String>(1)?.into(),
+                    key: row.get::<_, String>(2)?.into(),
+                    created_at_us: row.get(3)?,
+                    version: row.get(4)?,
+                    properties: Properties::of(row.get_ref(5)?.as_str()?, "{}"),
+                }))
+            });
+            group.optional()
+        })
+    }
+
+    /// `key` is [`super::groups::types_key`].
+    pub(crate) fn types(&self, key: Uuid) -> Result<GroupTypes, StateError> {
+        self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT slot, name FROM group_types WHERE project_key = ?")?;
+            let mut rows = statement.query([key.as_bytes()])?;
+            let mut types = GroupTypes::default();
+            while let Some(row) = rows.next()? {
+                let slot: usize = row.get(0)?;
+                if let Some(name) = types.names.get_mut(slot) {
+                    *name = Some(row.get::<_, String>(1)?.into());
+                }
+            }
+            Ok(types)
+        })
+    }
+
+    fn with<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StateError> {
+        let failed = StateError::sqlite("read the state");
+        if let Some(connection) = self.connections.iter().find_map(Mutex::try_lock) {
+            return read(&connection).map_err(failed);
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        read(&self.connections[turn].lock()).map_err(failed)
+    }
+}
+
+fn read_person(row: &rusqlite::Row<'_>) -> rusqlite::Result<Arc<Person>> {
+    let listed: Vec<String> = serde_json::from_str(row.get_ref(3)?.as_str()?).unwrap_or_default();
+    let person_id: [u8; 16] = row.get(1)?;
+    Ok(Arc::new(Person {
+        number: row.get(0)?,
+        id: Uuid::from_bytes(person_id),
+        canonical: row.get::<_, String>(2)?.into(),
+        ids: DistinctIds {
+            listed: listed.into_iter().map(Into::into).collect(),
+            total: row.get::<_, i64>(4)?.unsigned_abs(),
+        },
+        created_at_us: row.get(5)?,
+        version: row.get(6)?,
+        is_identified: row.get(7)?,
+        properties: Properties::of(row.get_ref(8)?.as_str()?, row.get_ref(9)?.as_str()?),
+    }))
+}

@@ -1,0 +1,8 @@
+-- Distinct ids whose events belong to another person than they are stamped with: one row each, the newest.
+SELECT
+  api_key AS project,
+  distinct_id,
+  last_value(person_id ORDER BY version, _position) AS person_id,
+  max(version) AS version
+FROM hogflare_person_overrides
+GROUP BY api_key, distinct_id
