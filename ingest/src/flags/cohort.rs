@@ -23,7 +23,7 @@ pub(super) struct Cohort {
 pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
-    Leaf { filter: Filter, negated: bool },
+    Leaf { filter: Box<Filter>, negated: bool },
 }
 
 impl Node {
@@ -133,7 +133,7 @@ fn node(object: &Object<'_, '_>, names: Names<'_>, depth: usize) -> Result<Node,
     }
     let value = Value::Object(object.map.clone());
     let filter = filter::read(&value, object.place, Dialect::PostHog, &Subject::Person, names)?;
-    Ok(Node::Leaf { filter, negated: object.boolean("negation")?.unwrap_or(false) })
+    Ok(Node::Leaf { filter: Box::new(filter), negated: object.boolean("negation")?.unwrap_or(false) })
 }
 
 fn check_references(cohorts: &[Cohort], place: &Place<'_>) -> Result<(), FlagsError> {

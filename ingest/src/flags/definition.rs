@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::FlagsError;
 use super::filter::Names;
@@ -172,9 +173,7 @@ fn check_number_of_conditions(items: &[Value], place: &Place<'_>) -> Result<(), 
 fn payload_text(value: &Value) -> Option<Arc<str>> {
     match value {
         Value::Null => None,
-        Value::String(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => {
-            Some(text.as_str().into())
-        }
+        Value::String(text) if serde_json::from_str::<&RawValue>(text).is_ok() => Some(text.as_str().into()),
         other => Some(other.to_string().into()),
     }
 }

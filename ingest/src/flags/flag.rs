@@ -124,6 +124,9 @@ pub(super) struct Holdout {
     pub(super) percent: f64,
 }
 
+/// JSON texts by variant, or by `true`; of several for one the first counts.
+pub(super) type Payloads = Vec<(Arc<str>, Arc<str>)>;
+
 #[derive(Clone, Debug)]
 pub(super) struct Flag {
     pub(super) id: i64,
@@ -143,8 +146,7 @@ pub(super) struct Flag {
     pub(super) conditions: Vec<Condition>,
     pub(super) early_exit: bool,
     pub(super) variants: Vec<Variant>,
-    /// By variant, or `true`; JSON texts.
-    pub(super) payloads: Vec<(Arc<str>, Arc<str>)>,
+    pub(super) payloads: Payloads,
 }
 
 impl Flag {

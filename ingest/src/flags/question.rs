@@ -1,5 +1,8 @@
 //! Who asks for flags, and for which.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,12 +1,10 @@
 //! Flags in the short form: `{"key": "beta", "rollout_percentage": 50}`.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::super::FlagsError;
 use super::super::filter::{self, Names};
-use super::super::flag::{Condition, Flag, GroupType, Subject, Variant};
+use super::super::flag::{Condition, Flag, GroupType, Payloads, Subject, Variant};
 use super::super::matcher::Dialect;
 use super::super::place::Object;
 
@@ -117,7 +115,7 @@ fn condition(
 }
 
 /// A variant's own payload goes before `variant_payloads`.
-fn payloads(object: &Object<'_, '_>) -> Result<Vec<(Arc<str>, Arc<str>)>, FlagsError> {
+fn payloads(object: &Object<'_, '_>) -> Result<Payloads, FlagsError> {
     let mut payloads = Vec::new();
     let mut add = |variant: &str, payload: &Value| {
         if let Some(payload) = super::payload_text(payload) {

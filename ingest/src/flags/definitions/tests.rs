@@ -94,6 +94,7 @@ fn dependencies_are_named_by_key_with_their_chain() {
 fn the_seed_form_is_translated_where_that_says_the_same() {
     let file = json!([
         { "key": "ok", "bucketing": "posthog", "rollout_percentage": 50, "payload": { "a": 1 },
+          "variant_payloads": { "v": 3 },
           "variants": [{ "key": "v", "rollout_percentage": 100, "payload": 2 }], "conditions": [
             { "properties": [{ "key": "plan", "value": "pro" }, { "key": "age", "op": "gte", "value": 18 }] },
             { "properties": [{ "key": "plan", "value": ["x", "y"], "operator": "not_in" }], "rollout_percentage": 5,
