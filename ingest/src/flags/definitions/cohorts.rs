@@ -8,6 +8,8 @@ use super::super::set::FlagSet;
 
 /// Sets of conditions that one may become when its cohorts are written out.
 const ALTERNATIVES_MAX: usize = 16;
+/// Properties and cohorts that are looked at for it.
+const STEPS_MAX: usize = 1000;
 
 /// What SDKs make of each cohort, those inside included.
 pub(super) struct SdkView {
@@ -70,43 +72,52 @@ pub(super) fn document(node: &Node) -> Value {
 }
 
 /// The sets of properties of which one must pass, instead of filters with cohorts. Nothing if there is
-/// no cohort, or one that says more than that.
+/// no cohort, or one that says more than that, or too much.
 pub(super) fn write_out<'a>(set: &'a FlagSet, filters: &'a [Filter]) -> Option<Vec<Vec<&'a Filter>>> {
     filters.iter().find_map(of_filter)?;
-    let mut alternatives = vec![Vec::new()];
+    let mut expansion = Expansion { set, steps_left: STEPS_MAX };
+    let mut all = vec![Vec::new()];
     for filter in filters {
-        alternatives = product(&alternatives, &alternatives_of_filter(set, filter)?)?;
+        all = product(&all, &expansion.filter(filter)?)?;
     }
-    Some(alternatives)
+    Some(all)
 }
 
-fn alternatives_of_filter<'a>(set: &'a FlagSet, filter: &'a Filter) -> Option<Vec<Vec<&'a Filter>>> {
-    match filter.kind {
-        FilterKind::Cohort { cohort, inside } => inside.then(|| alternatives(set, &set.cohorts[cohort].root))?,
-        _ => Some(vec![vec![filter]]),
-    }
+/// Cohorts in cohorts can name each other so often that writing them out would never end.
+struct Expansion<'a> {
+    set: &'a FlagSet,
+    steps_left: usize,
 }
 
-fn alternatives<'a>(set: &'a FlagSet, node: &'a Node) -> Option<Vec<Vec<&'a Filter>>> {
-    match node {
-        Node::Leaf { negated: true, .. } => None,
-        Node::Leaf { filter, .. } => alternatives_of_filter(set, filter),
-        Node::All(nodes) => {
-            let mut all = vec![Vec::new()];
-            for node in nodes {
-                all = product(&all, &alternatives(set, node)?)?;
-            }
-            Some(all)
+impl<'a> Expansion<'a> {
+    fn filter(&mut self, filter: &'a Filter) -> Option<Vec<Vec<&'a Filter>>> {
+        self.steps_left = self.steps_left.checked_sub(1)?;
+        let set = self.set;
+        match filter.kind {
+            FilterKind::Cohort { cohort, inside: true } => self.node(&set.cohorts[cohort].root),
+            FilterKind::Cohort { inside: false, .. } => None,
+            FilterKind::Property { .. } | FilterKind::Flag { .. } => Some(vec![vec![filter]]),
         }
-        Node::Any(nodes) => {
-            let mut any = Vec::new();
-            for node in nodes {
-                any.extend(alternatives(set, node)?);
-                if any.len() > ALTERNATIVES_MAX {
-                    return None;
+    }
+
+    fn node(&mut self, node: &'a Node) -> Option<Vec<Vec<&'a Filter>>> {
+        match node {
+            Node::Leaf { negated: true, .. } => None,
+            Node::Leaf { filter, .. } => self.filter(filter),
+            Node::All(nodes) => {
+                let mut all = vec![Vec::new()];
+                for node in nodes {
+                    all = product(&all, &self.node(node)?)?;
                 }
+                Some(all)
             }
-            Some(any)
+            Node::Any(nodes) => {
+                let mut any = Vec::new();
+                for node in nodes {
+                    any.extend(self.node(node)?);
+                }
+                (any.len() <= ALTERNATIVES_MAX).then_some(any)
+            }
         }
     }
 }

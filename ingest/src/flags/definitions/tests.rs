@@ -259,6 +259,22 @@ fn cohorts_are_written_out_if_not() {
 }
 
 #[test]
+fn cohorts_that_would_fill_the_memory_are_not_written_out() {
+    let mut cohorts = json!({ "0": { "type": "AND", "values": [leaf("a", false)] } });
+    for index in 1..12 {
+        let inner = json!({ "key": "id", "type": "cohort", "value": index - 1 });
+        cohorts[index.to_string()] = json!({ "type": "AND", "values": vec![inner; 20] });
+    }
+    let flag = |cohort: i64| {
+        let properties = json!([{ "key": "id", "type": "cohort", "value": cohort }]);
+        json!({ "key": format!("in {cohort}"), "filters": { "groups": [{ "properties": properties }] } })
+    };
+    let found = document(&json!({ "cohorts": cohorts, "flags": [flag(1), flag(11)] }), false);
+    let types = |flag: usize| found["flags"][flag]["filters"]["groups"][0]["properties"][0]["type"].clone();
+    assert_eq!((types(0), types(1)), (json!("person"), json!("cohort")));
+}
+
+#[test]
 fn the_tag_changes_with_the_document() {
     let (one, same, other) =
         (json!([{ "key": "a" }]), json!({ "flags": [{ "key": "b" }] }), json!([{ "key": "c", "filters": {} }]));
