@@ -4,7 +4,8 @@
 //! [`normalize()`] makes [`event::CapturedEvent`]s of them, or dead letters; [`enrich()`] adds what only
 //! the server knows. These are pure and run in parallel, one call per request. [`Ingest`] lets a
 //! request in and waits; [`writer`] is the one serial task that makes its rows durable in the log
-//! ([`wal`]) and shows them; [`disk`] is the seam at which tests lose power.
+//! ([`wal`]) and shows them; [`disk`] is the seam at which tests lose power. [`flags`] stands apart: it
+//! answers what feature flags are for somebody, and stores nothing.
 
 pub mod admission;
 mod batch;
@@ -14,6 +15,7 @@ pub mod disk;
 pub mod enrich;
 pub mod event;
 pub mod identity;
+pub mod flags;
 pub mod ids;
 pub mod ingest;
 pub mod normalize;
