@@ -11,8 +11,17 @@ pub const SUCCESS_BODY: &str = r#"{"status":"Ok"}"#;
 pub enum Reason {
     MissingEvent,
     EmptyEvent,
+    /// V1 cuts no names and ids.
+    EventNameTooLong,
     MissingDistinctId,
+    DistinctIdTooLong,
+    /// One that stands for nobody, such as `null`; only V1 refuses it.
+    InvalidDistinctId,
+    /// V1 answers by uuid.
+    MissingUuid,
     InvalidUuid,
+    InvalidTimestamp,
+    InvalidOptions,
     InvalidProperties,
     NotAnObject,
     TooDeep,
@@ -26,8 +35,14 @@ impl Reason {
         match self {
             Reason::MissingEvent => "missing_event",
             Reason::EmptyEvent => "empty_event",
+            Reason::EventNameTooLong => "event_name_too_long",
             Reason::MissingDistinctId => "missing_distinct_id",
+            Reason::DistinctIdTooLong => "distinct_id_too_long",
+            Reason::InvalidDistinctId => "invalid_distinct_id",
+            Reason::MissingUuid => "missing_uuid",
             Reason::InvalidUuid => "invalid_uuid",
+            Reason::InvalidTimestamp => "invalid_timestamp",
+            Reason::InvalidOptions => "invalid_options",
             Reason::InvalidProperties => "invalid_properties",
             Reason::NotAnObject => "not_an_object",
             Reason::TooDeep => "too_deep",
@@ -44,6 +59,13 @@ pub enum Code {
     InvalidEncoding,
     InvalidJson,
     NoEvents,
+    /// V1: headers that it requires, or their values.
+    MissingHeaders,
+    InvalidHeader,
+    /// V1: keys beside the events.
+    InvalidBatch,
+    UnsupportedMediaType,
+    UnsupportedEncoding,
     MissingToken,
     InvalidToken,
     InconsistentTokens,
@@ -66,6 +88,11 @@ impl Code {
             Code::InvalidEncoding => "invalid_encoding",
             Code::InvalidJson => "invalid_json",
             Code::NoEvents => "no_events",
+            Code::MissingHeaders => "missing_headers",
+            Code::InvalidHeader => "invalid_header",
+            Code::InvalidBatch => "invalid_batch",
+            Code::UnsupportedMediaType => "unsupported_media_type",
+            Code::UnsupportedEncoding => "unsupported_encoding",
             Code::MissingToken => "missing_token",
             Code::InvalidToken => "invalid_token",
             Code::InconsistentTokens => "inconsistent_tokens",
@@ -85,10 +112,12 @@ impl Code {
     pub fn status(self) -> u16 {
         match self {
             Code::EmptyBody | Code::InvalidEncoding | Code::InvalidJson | Code::NoEvents => 400,
+            Code::MissingHeaders | Code::InvalidHeader | Code::InvalidBatch => 400,
             Code::MissingToken | Code::InvalidToken | Code::InconsistentTokens | Code::UnknownToken => 401,
             Code::SignatureRequired | Code::SignatureMismatch => 401,
             Code::MethodNotAllowed => 405,
             Code::BodyTooLarge | Code::Rejected(Reason::EventTooLarge) => 413,
+            Code::UnsupportedMediaType | Code::UnsupportedEncoding => 415,
             Code::Overloaded | Code::LogFull | Code::ShuttingDown => 503,
             Code::Rejected(_) => 400,
         }
