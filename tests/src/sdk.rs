@@ -39,6 +39,8 @@ fn check(client: &mut Client, lib: &str) {
         assert_eq!(counted.rows, [[json!(EVENTS), json!(EVENTS)]], "{lib}, {mode}, gzip {gzip}");
         assert_same_uuids(&server, &token, &sent["uuids"]);
         assert_values(&server, &token, lib);
+        let answered = server.metrics().contains(r#"{route="/i/v1/analytics/events",status="2xx"}"#);
+        assert_eq!(answered, mode == "v1", "{lib}, {mode}");
     }
     assert_eq!(server.snapshot_id("hogflare_events"), before, "a commit happened within the hour");
 }

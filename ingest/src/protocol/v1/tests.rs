@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Normalized;
-use crate::testing::{NOW_US, facts, run_v1};
+use crate::testing::{CountingIds, NOW_US, facts, run_v1, settings};
+use crate::{NormalizeSettings, Normalized, normalize};
 
 const UUID: &str = "01a1f757-3482-7fcd-b12d-2b6d2dc8b4c9";
 const OTHER: &str = "01A1F757-3482-7FCD-B12D-2B6D2DC8B4CA";
@@ -110,6 +110,18 @@ fn envelopes_are_strict() {
     ] {
         let found = decode(&v1_facts(), Bytes::from(body.clone()), &DecodeLimits::default());
         assert_eq!(found.map_or_else(|refusal| error_of(&refusal), |_| "ok".to_owned()), expected, "{body}");
+    }
+}
+
+#[test]
+fn only_the_header_names_the_token_and_it_must_be_known() {
+    let body = envelope(&[event_with(json!({"token": "phc_o", "properties": {"token": "phc_p"}}))]);
+    let request = || decode(&v1_facts(), Bytes::from(body.clone()), &DecodeLimits::default()).unwrap();
+    for (known, expected) in [("phc_t", None), ("phc_o", Some((401, "invalid_api_token")))] {
+        let settings = NormalizeSettings { known_tokens: Some(HashSet::from([known.to_owned()])), ..settings() };
+        let refused = normalize(request(), &v1_facts(), &settings, &mut CountingIds::default()).err();
+        let refused = refused.map(|refusal| (refusal.status(), error_of(&refusal)));
+        assert_eq!(refused, expected.map(|(status, error)| (status, error.to_owned())), "{known}");
     }
 }
 
