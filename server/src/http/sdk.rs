@@ -194,9 +194,9 @@ pub(super) fn read_refusal(error: body::ReadError) -> Refusal {
             Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit_bytes} bytes"))
         }
         body::ReadError::Overloaded(overloaded) => overload_refusal(&overloaded),
-        body::ReadError::Broken => {
-            Refusal::new(Code::InvalidEncoding, "the body ended before its length, or came too slowly")
-        }
+        // SDKs of servers and phones repeat it; a 400 they drop.
+        body::ReadError::TooSlow => Refusal::new(Code::TooSlow, "the body came too slowly"),
+        body::ReadError::Broken => Refusal::new(Code::InvalidEncoding, "the body ended before its length"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Capture V1 at the edge: what it promises holds after a kill, and pressure is said in its own words.
 
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -83,4 +85,18 @@ fn capture_v1_is_held_to_signatures_and_methods() {
     let answer = server.get(PATH, &[]);
     assert_eq!((answer.status, &answer.json()["error"]), (405, &json!("method_not_allowed")));
     assert_eq!(server.count("hogflare_events"), 0);
+}
+
+/// SDKs repeat a 408, and drop what gets a 400.
+#[test]
+fn a_body_that_stops_coming_is_a_timeout() {
+    let server = Options::new().start();
+    let stopped = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {PROJECT}\r\n\
+         Content-Type: application/json\r\nUser-Agent: a\r\nPostHog-Sdk-Info: a/1\r\nPostHog-Attempt: 1\r\n\
+         PostHog-Request-Id: {}\r\nPostHog-Request-Timestamp: 2026-11-20T05:19:40Z\r\nContent-Length: 100\r\n\r\n{{",
+        uuid(0)
+    );
+    let answer = http::send_raw(TcpStream::connect(server.address()).unwrap(), stopped.as_bytes()).unwrap();
+    assert_eq!((answer.status, &answer.json()["error"]), (408, &json!("request_timeout")));
 }

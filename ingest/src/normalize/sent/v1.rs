@@ -43,7 +43,7 @@ impl<'a> Sent<'a> {
         if self.uuid.is_none_or(|uuid| uuid.is_null() || uuid.raw() == "\"\"") {
             return Err(fault(Reason::MissingUuid, "event submitted without a uuid"));
         }
-        if !self.timestamp.and_then(Json::as_text).is_some_and(|time| rfc_3339_us(&time).is_some()) {
+        if self.timestamp.and_then(Json::as_text).and_then(|time| rfc_3339_us(&time)).is_none() {
             return Err(fault(Reason::InvalidTimestamp, "the timestamp is missing or not a time of RFC 3339"));
         }
         // The request says when it was sent.
