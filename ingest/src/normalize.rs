@@ -161,7 +161,7 @@ impl Normalizer<'_> {
         let Some(fields) = item.fields else {
             return Err(fault(Reason::NotAnObject, "an event must be a JSON object"));
         };
-        let draft = Draft::read(item, fields, self.facts.endpoint)?;
+        let draft = Draft::read(item, fields, self.facts)?;
         match draft.name() {
             "$snapshot" => Err(fault(Reason::RecordingOff, "session recording is off")),
             "$performance_event" => Ok(None),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::protocol::{DecodeLimits, Endpoint, HeaderFacts, Method, RequestFacts, decode};
+use crate::protocol::{DecodeLimits, Endpoint, HeaderFacts, Method, RequestFacts, decode, v1};
 use crate::{IdSource, NormalizeSettings, Normalized, normalize, protocol::Refusal};
 
 /// 2026-11-20T05:30:00Z.
@@ -39,6 +39,12 @@ pub(crate) fn settings() -> NormalizeSettings {
         group_types: std::sync::Arc::new([Some("company".to_owned()), None, None, None, None]),
         ..NormalizeSettings::default()
     }
+}
+
+pub(crate) fn run_v1(facts: &RequestFacts, body: &str) -> Result<(v1::Submitted, Normalized), Refusal> {
+    let request = v1::decode(facts, Bytes::copy_from_slice(body.as_bytes()), &DecodeLimits::default())?;
+    let submitted = v1::Submitted::of(&request);
+    Ok((submitted, normalize(request, facts, &settings(), &mut CountingIds::default())?))
 }
 
 pub(crate) fn run(facts: &RequestFacts, body: &str) -> Result<Normalized, Refusal> {

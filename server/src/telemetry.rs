@@ -10,6 +10,8 @@ use crate::config::Config;
 pub(crate) const REQUEST_SECONDS: &str = "hogflare_http_request_duration_seconds";
 /// Answers by route and status.
 pub(crate) const REQUESTS: &str = "hogflare_http_requests_total";
+/// OpenTelemetry requests, which are answered and not stored, by signal.
+pub(crate) const OTLP_REQUESTS: &str = "hogflare_otlp_requests_total";
 
 /// Upper bounds in seconds: from a group commit's share of a sync to a slow query.
 const SECONDS_BUCKETS: [f64; 14] =

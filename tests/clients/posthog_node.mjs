@@ -1,7 +1,8 @@
 // The posthog-node package as an application uses it: sends events, flushes, says which uuids it sent.
 //
-// A request is {"host", "token", "events": n, "gzip": bool, "prefix"}; the answer {"uuids": […], "errors": […]} comes
-// after shutdown has resolved, that is after the last answer of the server.
+// A request is {"host", "token", "events": n, "gzip": bool, "mode": "v0" or "v1", "prefix"}; the answer
+// {"uuids": […], "errors": […]} comes after shutdown has resolved, that is after the last answer of the server.
+// With "ai", one more event goes through the lane of AI events.
 
 import { randomUUID } from "node:crypto";
 import { createRequire } from "node:module";
@@ -15,6 +16,7 @@ const SHUTDOWN_MS_MAX = 300_000;
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
   const errors = [];
+  process.env.POSTHOG_CAPTURE_MODE = request.mode;
   const client = new PostHog(request.token, {
     host: request.host,
     disableCompression: !request.gzip,
@@ -37,6 +39,9 @@ for await (const line of createInterface({ input: process.stdin })) {
         note: "größer als 5 € 🛒",
       },
     });
+  }
+  if (request.ai) {
+    client.captureAi({ event: "$ai_generation", distinctId: "model-user", properties: { $ai_model: "m-1" } });
   }
   await client.flush();
   await client.shutdown(SHUTDOWN_MS_MAX);

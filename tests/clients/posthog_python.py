@@ -1,7 +1,8 @@
 """The posthog package as an application uses it: sends events, flushes, says which uuids it got.
 
-A request is {"host", "token", "events": n, "gzip": bool, "prefix"}; the answer {"uuids": […], "errors": […]} comes
-after the flush has returned, that is after the last answer of the server.
+A request is {"host", "token", "events": n, "gzip": bool, "mode": "v0" or "v1", "prefix"}; the answer
+{"uuids": […], "errors": […]} comes after the flush has returned, that is after the last answer of the server.
+With "ai", one more event goes through the lane of AI events.
 """
 
 import json
@@ -18,6 +19,7 @@ for line in sys.stdin:
         request["token"],
         host=request["host"],
         gzip=request["gzip"],
+        capture_mode=request["mode"],
         max_queue_size=request["events"] + 1,
         on_error=lambda error, batch: errors.append(f"{error} ({len(batch)} events)"),
     )
@@ -35,6 +37,8 @@ for line in sys.stdin:
                 },
             )
         )
+    if request.get("ai"):
+        client.capture_ai("$ai_generation", distinct_id="model-user", properties={"$ai_model": "m-1"})
     client.flush(timeout_seconds=FLUSH_SECONDS_MAX)
     client.shutdown()
     print(json.dumps({"ok": {"uuids": uuids, "errors": errors}}), flush=True)

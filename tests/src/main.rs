@@ -8,6 +8,7 @@
 mod audit;
 mod backends;
 mod edge;
+mod fixtures;
 mod formats;
 mod guests;
 mod harness;

@@ -187,7 +187,7 @@ fn assert_event(name: &str, wanted: &Map<String, Value>, row: &Map<String, Value
 }
 
 /// Absolute, or `created_at - <n> ms`.
-fn assert_time(place: &str, wanted: &str, value: &Value, created_at: &Value) {
+pub(crate) fn assert_time(place: &str, wanted: &str, value: &Value, created_at: &Value) {
     let wanted = match wanted.strip_prefix("created_at - ").and_then(|rest| rest.strip_suffix(" ms")) {
         Some(before) => {
             let before_us = (before.parse::<f64>().unwrap() * 1_000.0).round() as i64;

@@ -16,6 +16,8 @@ pub(crate) struct Clients {
     python: PathBuf,
     node: PathBuf,
     node_modules: PathBuf,
+    /// Holds `v0` and `v1`: the client with and without Capture V1.
+    posthog_rs: PathBuf,
     nginx: PathBuf,
     caddy: PathBuf,
     strace: PathBuf,
@@ -24,11 +26,12 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// The variables that `tests/src/harness/clients.rs` reads.
-    pub(crate) fn environment(&self) -> [(&'static str, &Path); 7] {
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 8] {
         [
             ("HOGFLARE_TEST_PYTHON", &self.python),
             ("HOGFLARE_TEST_NODE", &self.node),
             ("HOGFLARE_TEST_NODE_MODULES", &self.node_modules),
+            ("HOGFLARE_TEST_POSTHOG_RS", &self.posthog_rs),
             ("HOGFLARE_TEST_NGINX", &self.nginx),
             ("HOGFLARE_TEST_CADDY", &self.caddy),
             ("HOGFLARE_TEST_STRACE", &self.strace),
@@ -46,6 +49,7 @@ pub(crate) fn install(place: &Place) -> Result<Clients> {
         python: python(&pins, &folder).context("cannot prepare the Python clients")?,
         node: place::program("node").context("Node 20 or newer is needed: install the package nodejs")?,
         node_modules: node(&pins, &folder).context("cannot prepare the Node clients")?,
+        posthog_rs: posthog_rs(&pins.join("posthog_rs"), &folder).context("cannot build the Rust client")?,
         nginx: debian("nginx", "-v", &folder)?,
         caddy: debian("caddy", "version", &folder)?,
         strace: debian("strace", "-V", &folder)?,
@@ -84,6 +88,24 @@ fn node(pins: &Path, folder: &Path) -> Result<PathBuf> {
         )
     })?;
     Ok(home.join("node_modules"))
+}
+
+/// Builds the client twice: which protocol it speaks is a feature. A package of its own, not of the
+/// workspace, whose dependencies would be those of both otherwise.
+fn posthog_rs(package: &Path, folder: &Path) -> Result<PathBuf> {
+    let files = ["Cargo.toml", "Cargo.lock", "src/main.rs"].map(|file| package.join(file));
+    let home = folder.join(format!("posthog-rs-{}", hash(&[&files[0], &files[1], &files[2]])?));
+    once(&home, || {
+        let build = home.join("build");
+        for (program, features) in [("v0", ""), ("v1", "capture-v1")] {
+            let mut cargo = place::cargo();
+            cargo.args(["build", "--locked", "--features", features, "--manifest-path"]).arg(&files[0]);
+            place::run(cargo.arg("--target-dir").arg(&build))?;
+            fs::copy(build.join("debug/posthog-rs-client"), home.join(program))?;
+        }
+        Ok(fs::remove_dir_all(build)?)
+    })?;
+    Ok(home)
 }
 
 /// Fills the folder if an earlier run did not finish it.

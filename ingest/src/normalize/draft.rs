@@ -10,7 +10,7 @@ use crate::event::DistinctId;
 use crate::properties::Object;
 use crate::protocol::json::{Json, Member};
 use crate::protocol::shape::Item;
-use crate::protocol::{Endpoint, Reason};
+use crate::protocol::{Endpoint, Reason, RequestFacts};
 use crate::text::splice;
 
 /// The keys of an event, its properties already without what could be read in two ways.
@@ -32,11 +32,14 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn read(item: Item<'a>, fields: &'a [Member], endpoint: Endpoint) -> Result<Draft<'a>, Fault> {
+    pub(super) fn read(item: Item<'a>, fields: &'a [Member], facts: &RequestFacts) -> Result<Draft<'a>, Fault> {
         let mut sent = Sent::read(item, fields);
+        if let Some(v1) = &facts.headers.v1 {
+            sent.read_v1(v1)?;
+        }
         let properties = sent.properties(item)?;
         let mut additions = Additions::new();
-        let default_name = match endpoint {
+        let default_name = match facts.endpoint {
             Endpoint::Identify => {
                 sent.identify(&properties, &mut additions);
                 Some("$identify")

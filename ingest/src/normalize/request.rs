@@ -12,7 +12,7 @@ use crate::timestamp;
 #[derive(Debug)]
 pub(super) struct RequestContext {
     pub(super) token: ProjectToken,
-    /// Of the envelope.
+    /// Of the envelope, or of V1's header.
     pub(super) sent_at_us: Option<i64>,
     /// Of header, query or form, for events that have none.
     pub(super) outer_sent_at_us: Option<i64>,
@@ -27,7 +27,10 @@ impl RequestContext {
         facts: &RequestFacts,
         settings: &NormalizeSettings,
     ) -> Result<RequestContext, Refusal> {
-        let token = token(request, facts)?;
+        let (token, sent_at_us) = match &facts.headers.v1 {
+            Some(v1) => (v1.token.clone(), Some(v1.sent_at_us)),
+            None => (token(request, facts)?, request.envelope("sent_at").and_then(timestamp::parse)),
+        };
         if settings.known_tokens.as_ref().is_some_and(|known| !known.contains(token.as_str())) {
             return Err(Refusal::new(Code::UnknownToken, "the project token is not known here"));
         }
@@ -35,12 +38,14 @@ impl RequestContext {
         let outer =
             [facts.headers.sent_at.as_deref(), facts.query("sent_at"), facts.query("_"), form.sent_at.as_deref()];
         let ip = facts.query("ip").or(form.ip.as_deref());
+        // The sender is one of the operator's own machines.
+        let is_internal = request.envelope("capture_internal").and_then(Json::as_bool) == Some(true);
         Ok(RequestContext {
             token,
-            sent_at_us: request.envelope("sent_at").and_then(timestamp::parse),
+            sent_at_us,
             outer_sent_at_us: outer.into_iter().flatten().find_map(timestamp::parse_sent_at),
             historical_migration: request.envelope("historical_migration").and_then(Json::as_bool) == Some(true),
-            refuses_ip: matches!(ip, Some("0" | "false")),
+            refuses_ip: matches!(ip, Some("0" | "false")) || (facts.headers.v1.is_some() && is_internal),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The keys of an event as its sender wrote them, and what the routes with a meaning make of them.
 
+mod v1;
+
 use std::borrow::Cow;
 
 use super::{Fault, fault};
@@ -28,6 +30,8 @@ pub(super) struct Sent<'a> {
     set: Option<Json<'a>>,
     set_once: Option<Json<'a>>,
     unset: Option<Json<'a>>,
+    /// Keys of the properties that win over those sent there.
+    overrides: Additions<'a>,
     pub(super) others: Vec<(&'a str, Json<'a>)>,
 }
 
@@ -80,7 +84,7 @@ impl<'a> Sent<'a> {
         }
     }
 
-    /// Folds `$set`, `$set_once` and `$unset` into the properties and makes every key unique there.
+    /// Folds `$set`, `$set_once`, `$unset` and what wins into the properties and makes every key unique there.
     pub(super) fn settle(&self, properties: Object<'a>, additions: &mut Additions<'a>) -> Object<'a> {
         type MergeText = fn(Json<'_>, Json<'_>) -> String;
         let operations: [(&'static str, Option<Json<'a>>, MergeText); 3] = [
@@ -88,7 +92,7 @@ impl<'a> Sent<'a> {
             ("$set_once", self.set_once, merge_objects),
             ("$unset", self.unset, merge_names),
         ];
-        let mut changes: Vec<(&str, Cow<'_, str>)> = Vec::new();
+        let mut changes: Vec<(&str, Cow<'_, str>)> = self.overrides.clone();
         for (key, top, merge) in operations {
             let Some(top) = top else { continue };
             match properties.get(key) {

@@ -34,7 +34,8 @@ pub(crate) struct FormFields {
 enum Hint {
     Lz64,
     Deflate,
-    /// gzip and base64 show themselves.
+    Brotli,
+    /// gzip, zstd and base64 show themselves.
     Sniff,
 }
 
@@ -42,8 +43,18 @@ enum Hint {
 const UNWRAPS_MAX: usize = 4;
 /// How much of a body is looked at to tell base64.
 const BASE64_SAMPLE_BYTES: usize = 128;
+/// RFC 8878
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Memory that a zstd frame may ask for, as a power of two: 8 MiB, what RFC 8878 recommends to support.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+const BROTLI_BUFFER_BYTES: usize = 16 << 10;
 
 pub(super) fn decode(facts: &RequestFacts, body: Bytes, decoded_bytes_max: usize) -> Result<Payload, Refusal> {
+    let media_type = facts.headers.content_type.as_deref().unwrap_or_default();
+    if media_type.trim_start().to_ascii_lowercase().starts_with("multipart/") {
+        let detail = "multipart bodies are not read; send JSON, AI events to /i/v0/ai/batch";
+        return Err(Refusal::new(Code::UnsupportedMediaType, detail));
+    }
     let (bytes, form, form_compression) = source(facts, body);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         let detail = match facts.method {
@@ -71,6 +82,7 @@ impl Hint {
         match name.trim().to_ascii_lowercase().as_str() {
             "lz64" | "lz-string" => Hint::Lz64,
             "deflate" => Hint::Deflate,
+            "br" => Hint::Brotli,
             _ => Hint::Sniff,
         }
     }
@@ -119,13 +131,22 @@ fn unwrap(mut bytes: Vec<u8>, hint: Hint, decoded_bytes_max: usize) -> Result<Ve
     for _ in 0..UNWRAPS_MAX {
         if bytes.starts_with(&[0x1f, 0x8b, 0x08]) {
             bytes = inflate(GzDecoder::new(&*bytes), bytes.len(), decoded_bytes_max)?;
+        } else if bytes.starts_with(&ZSTD_MAGIC) {
+            bytes = unzstd(&bytes, decoded_bytes_max)?;
         } else if let Some(decoded) = unwrap_base64(&bytes) {
             bytes = decoded;
         } else {
             break;
         }
     }
-    if hint == Hint::Deflate && !is_json(&bytes) {
+    if is_json(&bytes) {
+        return Ok(bytes);
+    }
+    if hint == Hint::Brotli {
+        let decoder = brotli_decompressor::Decompressor::new(&*bytes, BROTLI_BUFFER_BYTES);
+        bytes = inflate(decoder, bytes.len(), decoded_bytes_max)?;
+    }
+    if hint == Hint::Deflate {
         // The name means zlib (RFC 9110), but some senders leave its header out.
         bytes = if has_zlib_header(&bytes) {
             inflate(ZlibDecoder::new(&*bytes), bytes.len(), decoded_bytes_max)?
@@ -134,6 +155,12 @@ fn unwrap(mut bytes: Vec<u8>, hint: Hint, decoded_bytes_max: usize) -> Result<Ve
         };
     }
     Ok(bytes)
+}
+
+fn unzstd(bytes: &[u8], decoded_bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(damaged)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
+    inflate(decoder, bytes.len(), decoded_bytes_max)
 }
 
 fn is_json(bytes: &[u8]) -> bool {
@@ -149,13 +176,15 @@ fn has_zlib_header(bytes: &[u8]) -> bool {
 fn inflate(decoder: impl Read, compressed_bytes: usize, decoded_bytes_max: usize) -> Result<Vec<u8>, Refusal> {
     let mut out = Vec::with_capacity((compressed_bytes * 6).min(decoded_bytes_max));
     let cap = u64::try_from(decoded_bytes_max).expect("sizes fit 64 bits") + 1;
-    decoder.take(cap).read_to_end(&mut out).map_err(|e| {
-        Refusal::new(Code::InvalidEncoding, format!("failed to decode request: the compressed body is damaged ({e})"))
-    })?;
+    decoder.take(cap).read_to_end(&mut out).map_err(damaged)?;
     if out.len() > decoded_bytes_max {
         return Err(too_large(decoded_bytes_max));
     }
     Ok(out)
+}
+
+fn damaged(error: std::io::Error) -> Refusal {
+    Refusal::new(Code::InvalidEncoding, format!("failed to decode request: the compressed body is damaged ({error})"))
 }
 
 pub(super) fn too_large(decoded_bytes_max: usize) -> Refusal {

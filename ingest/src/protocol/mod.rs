@@ -12,6 +12,7 @@ mod scanner;
 pub(crate) mod shape;
 pub mod signature;
 pub mod stub;
+pub mod v1;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -89,6 +90,8 @@ pub struct HeaderFacts {
     pub signature: Option<String>,
     /// `x-hub-signature`
     pub hub_signature: Option<String>,
+    /// Of a Capture V1 request: its token and time of sending are here, and its events are held to V1's rules.
+    pub v1: Option<v1::V1Facts>,
 }
 
 /// Sizes above which a request is refused with 413. The raw size is the server's to limit.

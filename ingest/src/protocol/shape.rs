@@ -13,6 +13,7 @@ use super::{Code, DecodeLimits, Refusal};
 #[derive(Debug)]
 pub struct Request {
     text: String,
+    is_envelope: bool,
     /// Keys of the envelope; empty without one.
     envelope: Vec<Member>,
     items: Vec<ItemSpan>,
@@ -67,6 +68,16 @@ impl Request {
         })
     }
 
+    /// Whether the body is an object with an array `batch`.
+    pub(crate) fn is_envelope(&self) -> bool {
+        self.is_envelope
+    }
+
+    /// Length of the decoded text.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// A key of the envelope; the last one if it is repeated.
     pub(crate) fn envelope(&self, name: &str) -> Option<Json<'_>> {
         let member = self.envelope.iter().rev().find(|member| member.key.of(&self.text) == name)?;
@@ -85,6 +96,7 @@ impl Request {
     fn scan(text: &str, limits: &DecodeLimits) -> Result<Request, Stop> {
         let mut request = Request {
             text: String::new(),
+            is_envelope: false,
             envelope: Vec::new(),
             items: Vec::new(),
             fields: Vec::new(),
@@ -126,6 +138,7 @@ impl Request {
             limits.check_members(own.len())
         })?;
         if is_envelope {
+            self.is_envelope = true;
             self.envelope = own;
             return Ok(());
         }

@@ -24,7 +24,8 @@ pub(super) enum ReadError {
         limit_bytes: usize,
     },
     Overloaded(Overloaded),
-    /// The client went away, broke the framing or was too slow.
+    TooSlow,
+    /// The client went away or broke the framing.
     Broken,
 }
 
@@ -77,7 +78,7 @@ async fn read_within(
     let deadline = tokio::time::Instant::now() + BODY_LIMIT;
     loop {
         let patience = deadline.min(tokio::time::Instant::now() + FRAME_LIMIT);
-        let frame = tokio::time::timeout_at(patience, body.frame()).await.map_err(|_| ReadError::Broken)?;
+        let frame = tokio::time::timeout_at(patience, body.frame()).await.map_err(|_| ReadError::TooSlow)?;
         let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
         if first.is_empty() {

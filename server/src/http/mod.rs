@@ -8,9 +8,11 @@ mod facts;
 mod iceberg;
 mod maintain;
 mod ops;
+mod otlp;
 mod sdk;
 mod sql;
 mod stubs;
+mod v1;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -104,7 +106,7 @@ pub(crate) fn metrics_router(services: &Services) -> Router {
 }
 
 fn sdk_routes(services: &Services) -> Router {
-    sdk::routes(services).merge(stubs::routes(services))
+    sdk::routes(services).merge(v1::routes(services)).merge(otlp::routes(services)).merge(stubs::routes(services))
 }
 
 /// Serves until told to stop, then finishes open requests.

@@ -14,9 +14,9 @@ use hogflare_catalog::{Clock, SystemClock};
 use hogflare_ingest::admission::OverloadReason;
 use hogflare_ingest::enrich::enrich;
 use hogflare_ingest::ids::RandomIds;
-use hogflare_ingest::normalize::{Outcome, normalize};
+use hogflare_ingest::normalize::{Normalized, Outcome, normalize};
 use hogflare_ingest::protocol::{self, Code, Endpoint, HeaderFacts, Refusal, RequestFacts, SUCCESS_BODY};
-use hogflare_ingest::{AppendError, Overloaded};
+use hogflare_ingest::{AppendError, BytesPermit, Overloaded};
 use metrics::{counter, histogram};
 
 use super::{Services, body, cors, facts};
@@ -28,7 +28,7 @@ const RECORDING_BODY_BYTES_MAX: usize = 25 << 20;
 const INLINE_DECODE_BYTES_MAX: usize = 256 << 10;
 const REJECTED_HEADER: HeaderName = HeaderName::from_static("x-hogflare-rejected");
 
-const ROUTES: [(&str, Endpoint); 10] = [
+const ROUTES: [(&str, Endpoint); 12] = [
     ("/capture", Endpoint::Capture),
     ("/track", Endpoint::Track),
     ("/engage", Endpoint::Engage),
@@ -39,25 +39,34 @@ const ROUTES: [(&str, Endpoint); 10] = [
     ("/alias", Endpoint::Alias),
     ("/groups", Endpoint::Groups),
     ("/s", Endpoint::Recording),
+    // AI events are events like others.
+    ("/i/v0/ai", Endpoint::Batch),
+    ("/i/v0/ai/batch", Endpoint::Batch),
 ];
 
 pub(super) fn routes(services: &Services) -> Router {
     let mut router = Router::new();
-    for (path, endpoint) in ROUTES {
+    for (route, endpoint) in ROUTES {
         // Both forms are served: a redirect would turn a POST into a GET.
-        for path in [path.to_owned(), format!("{path}/")] {
-            router = router.route(
-                &path,
-                any(move |State(services): State<Services>, request: Request<Body>| {
-                    handle(services, endpoint, request)
-                }),
-            );
+        for path in [route.to_owned(), format!("{route}/")] {
+            let handler = move |State(services): State<Services>, request: Request<Body>| {
+                answer(route, request, async move |request| match capture(&services, endpoint, request).await {
+                    Ok(response) => response,
+                    Err(refusal) => refused(&refusal),
+                })
+            };
+            router = router.route(&path, any(handler));
         }
     }
     router.with_state(services.clone())
 }
 
-async fn handle(services: Services, endpoint: Endpoint, request: Request<Body>) -> Response {
+/// What every route of the SDKs has: preflights, CORS headers also on errors, and metrics.
+pub(super) async fn answer(
+    route: &'static str,
+    request: Request<Body>,
+    handle: impl AsyncFnOnce(Request<Body>) -> Response,
+) -> Response {
     let started = Instant::now();
     let headers = request.headers();
     if request.method() == Method::OPTIONS {
@@ -68,12 +77,8 @@ async fn handle(services: Services, endpoint: Endpoint, request: Request<Body>) 
         cors::allow(headers, &mut answer);
         answer
     };
-    let mut response = match capture(&services, endpoint, request).await {
-        Ok(response) => response,
-        Err(refusal) => refused(&refusal),
-    };
+    let mut response = handle(request).await;
     response.headers_mut().extend(cors_headers);
-    let route = ROUTES.iter().find(|(_, other)| *other == endpoint).map_or("", |(path, _)| path);
     histogram!(REQUEST_SECONDS, "route" => route).record(started.elapsed());
     counter!(REQUESTS, "route" => route, "status" => status_label(response.status())).increment(1);
     response
@@ -88,21 +93,28 @@ async fn capture(services: &Services, endpoint: Endpoint, request: Request<Body>
     check_signature(services, &facts, &bytes)?;
     let inflated = body::stated_inflated_bytes(&bytes).min(services.edge.decode.decoded_bytes_max);
     permit.grow_to(bytes.len().max(inflated)).map_err(|overloaded| overload_refusal(&overloaded))?;
-    let normalized = if bytes.len().max(inflated) > INLINE_DECODE_BYTES_MAX {
-        tokio::task::block_in_place(|| decode(services, &facts, bytes))?
-    } else {
-        decode(services, &facts, bytes)?
-    };
+    let normalized = off_the_loop(bytes.len().max(inflated), || decode(services, &facts, bytes))?;
     let outcome = normalized.outcome();
     let mut normalized = normalized;
     services.edge.dead_letters.keep_within_rate(&mut normalized.rejected, facts.received_at_us);
-    if !normalized.events.is_empty() || !normalized.rejected.is_empty() {
-        services.ingest.append(Box::new(normalized), permit).await.map_err(append_refusal)?;
-    }
+    store(services, normalized, permit).await?;
     match outcome {
         Outcome::Stored { rejected_header } => Ok(stored(rejected_header)),
         Outcome::Refused(refusal) => Err(refusal),
     }
+}
+
+/// Does work on a body of this size without holding up other requests.
+pub(super) fn off_the_loop<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > INLINE_DECODE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
+}
+
+/// Returns when the rows are durable.
+pub(super) async fn store(services: &Services, normalized: Normalized, permit: BytesPermit) -> Result<(), Refusal> {
+    if !normalized.events.is_empty() || !normalized.rejected.is_empty() {
+        services.ingest.append(Box::new(normalized), permit).await.map_err(append_refusal)?;
+    }
+    Ok(())
 }
 
 pub(super) fn check_signature(services: &Services, facts: &RequestFacts, body: &[u8]) -> Result<(), Refusal> {
@@ -112,11 +124,7 @@ pub(super) fn check_signature(services: &Services, facts: &RequestFacts, body: &
     }
 }
 
-fn decode(
-    services: &Services,
-    facts: &RequestFacts,
-    bytes: Bytes,
-) -> Result<hogflare_ingest::normalize::Normalized, Refusal> {
+fn decode(services: &Services, facts: &RequestFacts, bytes: Bytes) -> Result<Normalized, Refusal> {
     let request = protocol::decode(facts, bytes, &services.edge.decode)?;
     let mut normalized = normalize(request, facts, &services.edge.normalize, &mut RandomIds)?;
     enrich(&mut normalized.events, facts);
@@ -148,6 +156,7 @@ pub(super) fn request_facts(
             sent_at: text("x-posthog-sent-at"),
             signature: text("x-posthog-signature"),
             hub_signature: text("x-hub-signature"),
+            v1: None,
         },
         peer_ip: facts::client_ip(&services.edge, facts::peer(request), headers),
         received_at_us: SystemClock.now_us(),
@@ -163,8 +172,12 @@ fn stored(rejected_header: Option<String>) -> Response {
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Response {
+    refused_with(refusal, refusal.body())
+}
+
+pub(super) fn refused_with(refusal: &Refusal, body: String) -> Response {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, refusal.body());
+    let mut response = json(status, body);
     if let Some(seconds) = refusal.code.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -181,13 +194,13 @@ pub(super) fn read_refusal(error: body::ReadError) -> Refusal {
             Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit_bytes} bytes"))
         }
         body::ReadError::Overloaded(overloaded) => overload_refusal(&overloaded),
-        body::ReadError::Broken => {
-            Refusal::new(Code::InvalidEncoding, "the body ended before its length, or came too slowly")
-        }
+        // SDKs of servers and phones repeat it; a 400 they drop.
+        body::ReadError::TooSlow => Refusal::new(Code::TooSlow, "the body came too slowly"),
+        body::ReadError::Broken => Refusal::new(Code::InvalidEncoding, "the body ended before its length"),
     }
 }
 
-fn overload_refusal(overloaded: &Overloaded) -> Refusal {
+pub(super) fn overload_refusal(overloaded: &Overloaded) -> Refusal {
     let code = match overloaded.reason {
         OverloadReason::LogFull => Code::LogFull,
         OverloadReason::Stopping | OverloadReason::Failed => Code::ShuttingDown,

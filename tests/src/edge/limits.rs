@@ -19,8 +19,10 @@ fn assert_readable_across_origins(answer: &http::Answer) {
 fn a_preflight_is_answered_for_every_sdk_route() {
     let server = Options::new().start();
     let asked = "content-type,content-encoding,x-posthog-distinct-id";
-    for path in ["/e/", "/i/v0/e/", "/batch/", "/capture", "/track", "/engage", "/identify", "/alias", "/groups", "/s/"]
-    {
+    let v0 = ["/e/", "/i/v0/e/", "/batch/", "/capture", "/track", "/engage", "/identify", "/alias", "/groups", "/s/"];
+    let v1 =
+        ["/i/v1/analytics/events", "/i/v1/ai/events/", "/i/v0/ai", "/i/v0/ai/batch/", "/i/v0/ai/otel", "/i/v1/logs"];
+    for path in v0.into_iter().chain(v1) {
         let headers =
             [("origin", ORIGIN), ("access-control-request-method", "POST"), ("access-control-request-headers", asked)];
         let answer = http::send("OPTIONS", &format!("{}{path}", server.url()), &headers, None).unwrap();

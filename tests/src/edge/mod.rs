@@ -7,3 +7,4 @@ mod retry;
 mod signing;
 mod tls;
 mod tokens;
+mod v1;

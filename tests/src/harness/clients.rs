@@ -3,7 +3,7 @@
 //! A client ends when its input closes, also when the test binary ends.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +20,7 @@ pub(crate) fn installed(variable: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{variable} is not set: run cargo xtask test"))
 }
 
-/// A script of `tests/clients` in its own process.
+/// A client of `tests/clients` in its own process.
 #[derive(Debug)]
 pub(crate) struct Client {
     name: String,
@@ -40,18 +40,26 @@ impl Client {
         Client::spawn(script, Command::new(node).env("HOGFLARE_TEST_NODE_MODULES", modules))
     }
 
+    /// A compiled client.
+    pub(crate) fn program(path: &Path) -> Self {
+        Client::start(&path.display().to_string(), &mut Command::new(path))
+    }
+
     fn spawn(script: &str, command: &mut Command) -> Self {
         let path = workspace().join("tests/clients").join(script);
         assert!(path.is_file(), "{} is absent", path.display());
+        Client::start(script, command.arg(path))
+    }
+
+    fn start(name: &str, command: &mut Command) -> Self {
         let mut child = command
-            .arg(path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {script}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let input = child.stdin.take().map(BufWriter::new);
         let output = BufReader::new(child.stdout.take().expect("stdout"));
-        Client { name: script.to_owned(), child, input, output }
+        Client { name: name.to_owned(), child, input, output }
     }
 
     /// Sends a request; [`Client::answer`] waits for what comes back.

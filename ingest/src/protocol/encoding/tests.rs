@@ -91,6 +91,14 @@ fn every_client_s_encoding_is_undone() {
         Said { content_encoding: Some("deflate"), ..Said::default() },
         raw_deflate(EVENT.as_bytes()),
     );
+    // Node: zlib.brotliCompressSync of the event.
+    let brotli = "CyCAeyJldmVudCI6IsOpPj5+fj8/IiwicHJvcGVydGllcyI6eyJ0b2tlbiI6InQiLCJkaXN0aW5jdF9pZCI6InUifX0D";
+    let brotli = STANDARD.decode(brotli).unwrap();
+    check("brotli", Said { content_encoding: Some("br"), ..Said::default() }, &brotli);
+    check("brotli that a proxy unpacked", Said { content_encoding: Some("br"), ..Said::default() }, EVENT);
+    let zstd = zstd::encode_all(EVENT.as_bytes(), 3).unwrap();
+    check("zstd", Said { content_encoding: Some("zstd"), ..Said::default() }, &zstd);
+    check("zstd without a hint", Said::default(), &zstd);
 
     let said = || Said { content_type: form, compression: Some("base64"), ..Said::default() };
     check("posthog-js: form", said(), format!("data={}", escaped(&encoded)));
@@ -190,7 +198,8 @@ fn a_bomb_is_cut_while_it_inflates() {
     let bomb = gzip(&zeros);
     assert!(bomb.len() < 100_000);
     let nested = base64(&bomb);
-    for body in [&bomb[..], nested.as_bytes()] {
+    let zstd = zstd::encode_all(&*zeros, 3).unwrap();
+    for body in [&bomb[..], nested.as_bytes(), &zstd] {
         assert_eq!(decoded(&Said::default(), body).unwrap_err(), Code::BodyTooLarge);
     }
     let deflated = Said { content_encoding: Some("deflate"), ..Said::default() };
