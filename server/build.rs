@@ -17,18 +17,18 @@ fn main() -> Result<(), String> {
     for file in &web.files {
         println!("cargo::rerun-if-changed=../web/{}", file.display());
     }
-    let bundles = match web.build() {
-        Ok(build) => take(&build.join("static"), &out)?,
+    let found = match web.build() {
+        Ok(build) => Bundles::take(&build.join("static"), &out)?,
         Err(reason) => {
             println!("cargo::warning=scripts for browsers are left out: {reason}; `cargo xtask web` builds them");
             // Changes when they are built, and is there: a path that is missing would run this every time.
-            fs::create_dir_all(&web.builds)
-                .map_err(|error| format!("cannot create {}: {error}", web.builds.display()))?;
+            let failed = |error| format!("cannot create {}: {error}", web.builds.display());
+            fs::create_dir_all(&web.builds).map_err(failed)?;
             println!("cargo::rerun-if-changed={}", web.builds.display());
-            BTreeMap::new()
+            Bundles::default()
         }
     };
-    fs::write(out.join("bundles.rs"), table(&bundles)).map_err(|error| format!("cannot write bundles.rs: {error}"))
+    fs::write(out.join("bundles.rs"), found.table()).map_err(|error| format!("cannot write bundles.rs: {error}"))
 }
 
 /// The folder that cargo has marked as its own; `OUT_DIR` is some levels below.
@@ -37,28 +37,39 @@ fn target_folder(out: &Path) -> PathBuf {
     marked.or_else(|| out.ancestors().nth(4)).unwrap_or(out).to_owned()
 }
 
-/// Copies the files, so that a build removed later takes nothing from this one. Each name without `.js.gz`,
-/// with the hash of its bytes.
-fn take(from: &Path, out: &Path) -> Result<BTreeMap<String, String>, String> {
-    let failed = |error: std::io::Error| format!("cannot take scripts from {}: {error}", from.display());
-    let mut bundles = BTreeMap::new();
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let file = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if let Some(name) = file.strip_suffix(".js.gz") {
-            let gzip = fs::read(from.join(&file)).map_err(failed)?;
-            fs::write(out.join(&file), &gzip).map_err(failed)?;
-            bundles.insert(name.to_owned(), web::hash(&[gzip]));
-        }
-    }
-    Ok(bundles)
+#[derive(Debug, Default)]
+struct Bundles {
+    /// Release of posthog-js.
+    version: String,
+    /// Name without `.js.gz`, and the hash of the bytes.
+    hashes: BTreeMap<String, String>,
 }
 
-/// A constant for `http/assets/bundles.rs`, sorted by name.
-fn table(bundles: &BTreeMap<String, String>) -> String {
-    let entry = |(name, hash): (&String, &String)| {
-        let gzip = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.js.gz\"))");
-        format!("    Bundle {{ name: {name:?}, tag: \"W/\\\"{hash}\\\"\", gzip: {gzip} }},\n")
-    };
-    let entries: String = bundles.iter().map(entry).collect();
-    format!("const EMBEDDED: &[Bundle] = &[\n{entries}];\n")
+impl Bundles {
+    /// Copies the files, so that a build removed later takes nothing from this one.
+    fn take(from: &Path, out: &Path) -> Result<Bundles, String> {
+        let failed = |error: std::io::Error| format!("cannot take scripts from {}: {error}", from.display());
+        let version = fs::read_to_string(from.join("version")).map_err(failed)?;
+        let mut hashes = BTreeMap::new();
+        for entry in fs::read_dir(from).map_err(failed)? {
+            let file = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if let Some(name) = file.strip_suffix(".js.gz") {
+                let gzip = fs::read(from.join(&file)).map_err(failed)?;
+                fs::write(out.join(&file), &gzip).map_err(failed)?;
+                hashes.insert(name.to_owned(), web::hash(&[gzip]));
+            }
+        }
+        Ok(Bundles { version, hashes })
+    }
+
+    /// Constants for `http/assets/bundles.rs`, the scripts sorted by name.
+    fn table(&self) -> String {
+        let entry = |(name, hash): (&String, &String)| {
+            let gzip = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.js.gz\"))");
+            format!("    Bundle {{ name: {name:?}, tag: \"W/\\\"{hash}\\\"\", gzip: {gzip} }},\n")
+        };
+        let entries: String = self.hashes.iter().map(entry).collect();
+        let version = &self.version;
+        format!("const VERSION: &str = {version:?};\nconst EMBEDDED: &[Bundle] = &[\n{entries}];\n")
+    }
 }

@@ -1,4 +1,5 @@
-// Makes what the server embeds: `node build.mjs <folder>` writes `<folder>/static/<name>.js.gz`.
+// Makes what the server embeds: `node build.mjs <folder>` writes `<folder>/static/<name>.js.gz`, and the release
+// of posthog-js into `<folder>/static/version`.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -37,8 +38,11 @@ const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new Error("usage: node build.mjs <folder>");
 const target = join(folder, "static");
 mkdirSync(target, { recursive: true });
+const posthog = join(import.meta.dirname, "node_modules/posthog-js");
+const { version } = JSON.parse(readFileSync(join(posthog, "package.json"), "utf8"));
+writeFileSync(join(target, "version"), version);
 for (const name of BUNDLES) {
-  const source = readFileSync(join(import.meta.dirname, "node_modules/posthog-js/dist", `${name}.js`), "utf8");
+  const source = readFileSync(join(posthog, "dist", `${name}.js`), "utf8");
   // The named map is not served, and browsers would ask for it.
   const script = source.replace(/\n\/\/# sourceMappingURL=\S+\s*$/, "\n");
   writeFileSync(join(target, `${name}.js.gz`), gzipSync(script, { level: 9 }));

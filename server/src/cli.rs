@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::catalog::args::CatalogArgs;
 
@@ -95,7 +96,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "HOGFLARE_ADMIN_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) admin_tokens: String,
     /// Answer reads without a token, to direct callers on this machine only
-    #[arg(long, env = "HOGFLARE_OPEN_READS", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "HOGFLARE_OPEN_READS", value_parser = BoolishValueParser::new())]
     pub(crate) open_reads: bool,
     /// Addresses of proxies whose X-Forwarded-For counts, separated by commas; no ranges
     #[arg(long, env = "HOGFLARE_TRUSTED_PROXIES", default_value = "", value_name = "ADDRESSES")]
@@ -133,9 +134,32 @@ pub(crate) struct ServeArgs {
     /// For tests that kill the process: step:milliseconds, separated by commas
     #[arg(long, env = "HOGFLARE_TEST_STALL", default_value = "", hide = true)]
     pub(crate) test_stall: String,
-    // Last: the heading that it brings is that of all behind it.
+    // Last: the headings that they bring are those of all behind them.
+    #[command(flatten)]
+    pub(crate) browsers: BrowserArgs,
     #[command(flatten)]
     pub(crate) catalog: CatalogArgs,
+}
+
+/// The remote configuration. An application that sets the same in its own code wins.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "What SDKs capture by themselves, if the application does not say")]
+pub(crate) struct BrowserArgs {
+    /// Clicks, changes and submissions, as $autocapture
+    #[arg(long, env = "HOGFLARE_AUTOCAPTURE", default_value = "on", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(crate) autocapture: bool,
+    /// Positions of clicks and of the mouse, as $$heatmap
+    #[arg(long, env = "HOGFLARE_HEATMAPS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(crate) heatmaps: bool,
+    /// Clicks that change nothing, as $dead_click
+    #[arg(long, env = "HOGFLARE_DEAD_CLICKS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(crate) dead_clicks: bool,
+    /// Loading and layout times, as $web_vitals
+    #[arg(long, env = "HOGFLARE_WEB_VITALS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(crate) web_vitals: bool,
+    /// Errors that nobody caught, as $exception
+    #[arg(long, env = "HOGFLARE_EXCEPTIONS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(crate) exceptions: bool,
 }
 
 #[derive(Clone, Debug, Args)]

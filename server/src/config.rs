@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hogflare_ingest::disk::Durability;
 use hogflare_ingest::normalize::NormalizeSettings;
+use hogflare_ingest::protocol::remote_config::RemoteConfig;
 
 use crate::catalog::CatalogConfig;
-use crate::cli::{self, ServeArgs};
+use crate::cli::{self, BrowserArgs, ServeArgs};
 use crate::tokens::NamedToken;
 
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) normalize: NormalizeSettings,
     pub(crate) signing_secret: Option<String>,
     pub(crate) api_key: Option<String>,
+    pub(crate) remote_config: RemoteConfig,
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) stalls: Vec<(String, Duration)>,
@@ -78,6 +80,7 @@ impl Config {
             normalize: NormalizeSettings { team_id: args.team_id, group_types, ..NormalizeSettings::default() },
             signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
             api_key: args.api_key,
+            remote_config: remote_config(&args.browsers),
             log: args.log,
             log_json: args.log_format == "json",
             stalls: stalls(&args.test_stall)?,
@@ -107,6 +110,7 @@ impl Config {
             normalize: NormalizeSettings::default(),
             signing_secret: None,
             api_key: None,
+            remote_config: RemoteConfig::default(),
             log: "warn".to_owned(),
             log_json: false,
             stalls: Vec::new(),
@@ -115,6 +119,17 @@ impl Config {
 
     pub(crate) fn stall(&self, step: &str) -> Duration {
         self.stalls.iter().find(|(name, _)| name == step).map_or(Duration::ZERO, |(_, wait)| *wait)
+    }
+}
+
+fn remote_config(args: &BrowserArgs) -> RemoteConfig {
+    RemoteConfig {
+        autocapture: args.autocapture,
+        heatmaps: args.heatmaps,
+        dead_clicks: args.dead_clicks,
+        web_vitals: args.web_vitals,
+        exceptions: args.exceptions,
+        has_feature_flags: false,
     }
 }
 
@@ -264,6 +279,7 @@ fn distance(left: &str, right: &str) -> usize {
 pub(crate) fn print(args: ServeArgs) -> Result<()> {
     let config = Config::new(args)?;
     let masked = |secret: &Option<String>| if secret.is_some() { "(set)" } else { "(not set)" };
+    let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
     let names = |tokens: &[NamedToken]| tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>().join(", ");
     let durability = match config.durability {
         Durability::Fsync => "fsync: a 200 survives the process and a power cut",
@@ -296,6 +312,11 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("group-types", group_types.join(", ")),
         ("signing-secret", masked(&config.signing_secret).to_owned()),
         ("api-key", masked(&config.api_key).to_owned()),
+        ("autocapture", switch(config.remote_config.autocapture)),
+        ("heatmaps", switch(config.remote_config.heatmaps)),
+        ("dead-clicks", switch(config.remote_config.dead_clicks)),
+        ("web-vitals", switch(config.remote_config.web_vitals)),
+        ("exceptions", switch(config.remote_config.exceptions)),
         ("log", config.log.clone()),
         ("log-format", if config.log_json { "json" } else { "text" }.to_owned()),
     ];
