@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::args::CatalogArgs;
 
@@ -96,7 +95,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "HOGFLARE_ADMIN_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) admin_tokens: String,
     /// Answer reads without a token, to direct callers on this machine only
-    #[arg(long, env = "HOGFLARE_OPEN_READS", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "HOGFLARE_OPEN_READS", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) open_reads: bool,
     /// Addresses of proxies whose X-Forwarded-For counts, separated by commas; no ranges
     #[arg(long, env = "HOGFLARE_TRUSTED_PROXIES", default_value = "", value_name = "ADDRESSES")]
@@ -146,20 +145,28 @@ pub(crate) struct ServeArgs {
 #[command(next_help_heading = "What SDKs capture by themselves, if the application does not say")]
 pub(crate) struct BrowserArgs {
     /// Clicks, changes and submissions, as $autocapture
-    #[arg(long, env = "HOGFLARE_AUTOCAPTURE", default_value = "on", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub(crate) autocapture: bool,
+    #[arg(long, env = "HOGFLARE_AUTOCAPTURE", default_value = "on", value_name = "SWITCH")]
+    pub(crate) autocapture: Switch,
     /// Positions of clicks and of the mouse, as $$heatmap
-    #[arg(long, env = "HOGFLARE_HEATMAPS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub(crate) heatmaps: bool,
+    #[arg(long, env = "HOGFLARE_HEATMAPS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) heatmaps: Switch,
     /// Clicks that change nothing, as $dead_click
-    #[arg(long, env = "HOGFLARE_DEAD_CLICKS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub(crate) dead_clicks: bool,
+    #[arg(long, env = "HOGFLARE_DEAD_CLICKS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) dead_clicks: Switch,
     /// Loading and layout times, as $web_vitals
-    #[arg(long, env = "HOGFLARE_WEB_VITALS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub(crate) web_vitals: bool,
+    #[arg(long, env = "HOGFLARE_WEB_VITALS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) web_vitals: Switch,
     /// Errors that nobody caught, as $exception
-    #[arg(long, env = "HOGFLARE_EXCEPTIONS", default_value = "off", value_name = "on|off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub(crate) exceptions: bool,
+    #[arg(long, env = "HOGFLARE_EXCEPTIONS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) exceptions: Switch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    #[value(aliases = ["true", "yes", "1"])]
+    On,
+    #[value(aliases = ["false", "no", "0"])]
+    Off,
 }
 
 #[derive(Clone, Debug, Args)]

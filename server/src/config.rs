@@ -12,7 +12,7 @@ use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::remote_config::RemoteConfig;
 
 use crate::catalog::CatalogConfig;
-use crate::cli::{self, BrowserArgs, ServeArgs};
+use crate::cli::{self, BrowserArgs, ServeArgs, Switch};
 use crate::tokens::NamedToken;
 
 #[derive(Clone, Debug)]
@@ -124,11 +124,11 @@ impl Config {
 
 fn remote_config(args: &BrowserArgs) -> RemoteConfig {
     RemoteConfig {
-        autocapture: args.autocapture,
-        heatmaps: args.heatmaps,
-        dead_clicks: args.dead_clicks,
-        web_vitals: args.web_vitals,
-        exceptions: args.exceptions,
+        autocapture: args.autocapture == Switch::On,
+        heatmaps: args.heatmaps == Switch::On,
+        dead_clicks: args.dead_clicks == Switch::On,
+        web_vitals: args.web_vitals == Switch::On,
+        exceptions: args.exceptions == Switch::On,
         has_feature_flags: false,
     }
 }

@@ -134,10 +134,13 @@ fn test(place: &Place, wanted: &Wanted) -> Result<()> {
     let mut command = place::cargo();
     command.current_dir(&place.root).args(["test", "--release", "--workspace", "--no-fail-fast"]);
     command.args(["--", "--show-output"]).args(&wanted.test_arguments);
-    if wanted.without.contains(&Stage::Clients) {
-        command.env("HOGFLARE_TEST_WITHOUT", "clients");
-        println!("the tests that need external clients are skipped");
-    } else {
+    let without = [Stage::Web, Stage::Clients].into_iter().filter(|stage| wanted.without.contains(stage));
+    let without: Vec<&str> = without.map(Stage::name).collect();
+    if !without.is_empty() {
+        command.env("HOGFLARE_TEST_WITHOUT", without.join(","));
+        println!("the tests that need {} are skipped", without.join(" or "));
+    }
+    if !wanted.without.contains(&Stage::Clients) {
         let clients: Clients = clients::install(place)?;
         command.envs(clients.environment());
     }

@@ -125,7 +125,7 @@ fn array_after(config: String, bundle: &'static Bundle, headers: &HeaderMap) -> 
 }
 
 fn compress(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(text).expect("memory");
     encoder.finish().expect("memory")
 }

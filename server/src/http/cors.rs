@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 
 /// Mirrors the origin: beacons send credentials, with which `*` is invalid.
 pub(super) fn allow(request: &HeaderMap, answer: &mut HeaderMap) {
+    // Also where none is named: what a cache keeps must not answer those that name one.
+    answer.insert(VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = request.get(ORIGIN) else {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         return;
@@ -17,7 +19,6 @@ pub(super) fn allow(request: &HeaderMap, answer: &mut HeaderMap) {
     answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After, X-Hogflare-Rejected"));
-    answer.insert(VARY, HeaderValue::from_static("Origin"));
 }
 
 pub(super) fn preflight(request: &HeaderMap) -> Response {
