@@ -8,10 +8,9 @@
 //   {"op": "throw", "message"}                      an error that nobody catches
 //   {"op": "click", "selector"}
 //   {"op": "flags", "keys"}                         asks for flags anew: {key: {"value", "payload"}}
-//   {"op": "scripts"}                               file names of the scripts that came from the server
-//   {"op": "posts"}                                 answered POSTs: [{"path", "query", "kind", "status"}]; a beacon is
-//                                                   of the kind "ping"
-//   {"op": "leave"}                                 goes to another page, which ends this one
+//   {"op": "scripts"}                               file names of the scripts from the server that have run
+//   {"op": "posts"}                                 POSTs: [{"path", "query", "status"}], null without an answer
+//   {"op": "leave"}                                 goes to another page; the paths of beacons that this one has sent
 //   {"op": "close"}                                 ends the browser
 
 import { once } from "node:events";
@@ -34,6 +33,16 @@ const page_html = (page) => `<!doctype html>
     <title>Shop</title>
     <link rel="icon" href="data:," />
     <script>
+      const scripts = [];
+      // Listeners of the script itself come later in the same event, and start what it brings.
+      const note = (script) => setTimeout(() => scripts.push(new URL(script.src).pathname.split("/").pop()), 0);
+      document.addEventListener("load", (event) => event.target.crossOrigin === "anonymous" && note(event.target), true);
+      // Chromium tells nobody of beacons that a page sends at its end, so they are noted where the next one reads.
+      const send = navigator.sendBeacon.bind(navigator);
+      navigator.sendBeacon = (url, body) => {
+        sessionStorage.setItem("beacons", (sessionStorage.getItem("beacons") ?? "") + new URL(url).pathname + " ");
+        return send(url, body);
+      };
       const queue = (window.posthog = window.posthog || []);
       queue._i = [];
       queue.people = [];
@@ -79,9 +88,9 @@ function failNow(message) {
 
 let shown = { token: "", options: {} };
 const site = createServer((request, response) => {
-  const script = request.url === "/shop.js";
-  response.setHeader("content-type", script ? "text/javascript" : "text/html; charset=utf-8");
-  response.end(script ? SHOP_JS : page_html(shown));
+  const bodies = { "/shop.js": SHOP_JS, "/away": "<!doctype html><title>Away</title>" };
+  response.setHeader("content-type", request.url === "/shop.js" ? "text/javascript" : "text/html; charset=utf-8");
+  response.end(bodies[request.url] ?? page_html(shown));
 });
 site.listen(0, "127.0.0.1");
 await once(site, "listening");
@@ -90,15 +99,15 @@ const address = `http://127.0.0.1:${site.address().port}`;
 let browser;
 let context;
 let page;
-let scripts = [];
 let posts = [];
 
-function note(response) {
-  const url = new URL(response.url());
-  const request = response.request();
-  if (response.ok() && url.pathname.startsWith("/static/")) scripts.push(url.pathname.split("/").pop());
+function note(request) {
   if (request.method() !== "POST") return;
-  posts.push({ path: url.pathname, query: url.search, kind: request.resourceType(), status: response.status() });
+  const url = new URL(request.url());
+  const post = { path: url.pathname, query: url.search, status: null };
+  posts.push(post);
+  const answered = (response) => (post.status = response?.status() ?? null);
+  request.response().then(answered, () => {});
 }
 
 async function open({ host, token, options }) {
@@ -111,9 +120,8 @@ async function open({ host, token, options }) {
   context = await browser.newContext({ viewport: { width: 1200, height: 800 }, locale: "en-GB" });
   context.setDefaultTimeout(WAIT_MS_MAX);
   page = await context.newPage();
-  scripts = [];
   posts = [];
-  page.on("response", note);
+  context.on("request", note);
   // A headless browser counts as a bot, of which posthog-js sends nothing.
   shown = { token, options: { api_host: host, opt_out_useragent_filter: true, ...options } };
   const url = `${address}/cart?utm_source=letter`;
@@ -149,9 +157,12 @@ const operations = {
   fail: ({ message }) => page.evaluate((message) => void failNow(message), message),
   throw: ({ message }) => page.evaluate((message) => failLater(message), message),
   click: ({ selector }) => page.click(selector),
-  scripts: () => [...new Set(scripts)].sort(),
+  scripts: () => page.evaluate(() => scripts.filter((name) => name !== "config.js").sort()),
   posts: () => posts,
-  leave: () => page.goto("about:blank").then(() => null),
+  leave: async () => {
+    await page.goto(`${address}/away`);
+    return page.evaluate(() => (sessionStorage.getItem("beacons") ?? "").split(" ").filter((path) => path !== ""));
+  },
   close: () => browser?.close(),
 };
 
