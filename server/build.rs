@@ -70,6 +70,6 @@ impl Bundles {
         };
         let entries: String = self.hashes.iter().map(entry).collect();
         let version = &self.version;
-        format!("const VERSION: &str = {version:?};\nconst EMBEDDED: &[Bundle] = &[\n{entries}];\n")
+        format!("const VERSION: &str = {version:?};\nstatic EMBEDDED: &[Bundle] = &[\n{entries}];\n")
     }
 }

@@ -211,9 +211,10 @@ fn assert_rows(server: &Server, visit: &Visit) {
 
 /// Both clicks and that one was dead, in however many events the browser sent them.
 fn assert_heatmap(server: &Server, visit: &Visit) {
-    let texts = server.sql("select properties->'$heatmap_data' from hogflare_events where event = '$$heatmap'");
+    let texts = server.sql("select properties from hogflare_events where event = '$$heatmap'");
     let points = texts.rows.iter().flat_map(|row| {
-        let data: Value = serde_json::from_str(row[0].as_str().expect("text")).expect("JSON");
+        let stored: Value = serde_json::from_str(row[0].as_str().expect("text")).expect("JSON");
+        let data = &stored["$heatmap_data"];
         assert_eq!(data.as_object().expect("pages").keys().collect::<Vec<_>>(), [&visit.page]);
         data[&visit.page].as_array().expect("points").clone()
     });

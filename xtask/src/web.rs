@@ -12,6 +12,8 @@ use std::process::Command;
 const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
 /// A registry that is away should not hold up a build of the server for long.
 const NPM_RETRIES: &str = "--fetch-retries=1";
+/// Behind them npm prints its stack.
+const ERROR_LINES_MAX: usize = 4;
 
 /// The sources and where their build belongs.
 #[derive(Debug)]
@@ -93,7 +95,8 @@ fn npm(folder: &Path, arguments: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let errors = said.lines().filter(|line| !line.starts_with("npm warn")).collect::<Vec<_>>().join("; ");
+    let errors = said.lines().filter(|line| !line.starts_with("npm warn")).take(ERROR_LINES_MAX);
+    let errors = errors.collect::<Vec<_>>().join("; ");
     Err(format!("npm {} failed ({}): {errors}", arguments.join(" "), output.status))
 }
 
