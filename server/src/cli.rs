@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::args::CatalogArgs;
 
@@ -136,9 +136,40 @@ pub(crate) struct ServeArgs {
     /// For tests that kill the process: step:milliseconds, separated by commas
     #[arg(long, env = "HOGFLARE_TEST_STALL", default_value = "", hide = true)]
     pub(crate) test_stall: String,
-    // Last: the heading that it brings is that of all behind it.
+    // Last: the headings that they bring are those of all behind them.
+    #[command(flatten)]
+    pub(crate) browsers: BrowserArgs,
     #[command(flatten)]
     pub(crate) catalog: CatalogArgs,
+}
+
+/// The remote configuration. An application that sets the same in its own code wins.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "What SDKs capture by themselves, if the application does not say")]
+pub(crate) struct BrowserArgs {
+    /// Clicks, changes and submissions, as $autocapture
+    #[arg(long, env = "HOGFLARE_AUTOCAPTURE", default_value = "on", value_name = "SWITCH")]
+    pub(crate) autocapture: Switch,
+    /// Positions of clicks and of the mouse, as $$heatmap
+    #[arg(long, env = "HOGFLARE_HEATMAPS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) heatmaps: Switch,
+    /// Clicks that change nothing, as $dead_click
+    #[arg(long, env = "HOGFLARE_DEAD_CLICKS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) dead_clicks: Switch,
+    /// Loading and layout times, as $web_vitals
+    #[arg(long, env = "HOGFLARE_WEB_VITALS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) web_vitals: Switch,
+    /// Errors that nobody caught, as $exception
+    #[arg(long, env = "HOGFLARE_EXCEPTIONS", default_value = "off", value_name = "SWITCH")]
+    pub(crate) exceptions: Switch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    #[value(aliases = ["true", "yes", "1"])]
+    On,
+    #[value(aliases = ["false", "no", "0"])]
+    Off,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -12,9 +12,10 @@ use hogflare_catalog::tables::GROUP_SLOTS;
 use hogflare_ingest::disk::Durability;
 use hogflare_ingest::identity::ConfiguredTypes;
 use hogflare_ingest::normalize::NormalizeSettings;
+use hogflare_ingest::protocol::remote_config::RemoteConfig;
 
 use crate::catalog::CatalogConfig;
-use crate::cli::{self, ServeArgs};
+use crate::cli::{self, BrowserArgs, ServeArgs, Switch};
 use crate::tokens::NamedToken;
 
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) normalize: NormalizeSettings,
     pub(crate) signing_secret: Option<String>,
     pub(crate) api_key: Option<String>,
+    pub(crate) remote_config: RemoteConfig,
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) stalls: Vec<(String, Duration)>,
@@ -87,6 +89,7 @@ impl Config {
             },
             signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
             api_key: args.api_key,
+            remote_config: remote_config(&args.browsers),
             log: args.log,
             log_json: args.log_format == "json",
             stalls: stalls(&args.test_stall)?,
@@ -117,6 +120,7 @@ impl Config {
             normalize: NormalizeSettings::default(),
             signing_secret: None,
             api_key: None,
+            remote_config: RemoteConfig::default(),
             log: "warn".to_owned(),
             log_json: false,
             stalls: Vec::new(),
@@ -133,6 +137,17 @@ impl Config {
 
     pub(crate) fn stall(&self, step: &str) -> Duration {
         self.stalls.iter().find(|(name, _)| name == step).map_or(Duration::ZERO, |(_, wait)| *wait)
+    }
+}
+
+fn remote_config(args: &BrowserArgs) -> RemoteConfig {
+    RemoteConfig {
+        autocapture: args.autocapture == Switch::On,
+        heatmaps: args.heatmaps == Switch::On,
+        dead_clicks: args.dead_clicks == Switch::On,
+        web_vitals: args.web_vitals == Switch::On,
+        exceptions: args.exceptions == Switch::On,
+        has_feature_flags: false,
     }
 }
 
@@ -282,6 +297,7 @@ fn distance(left: &str, right: &str) -> usize {
 pub(crate) fn print(args: ServeArgs) -> Result<()> {
     let config = Config::new(args)?;
     let masked = |secret: &Option<String>| if secret.is_some() { "(set)" } else { "(not set)" };
+    let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
     let names = |tokens: &[NamedToken]| tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>().join(", ");
     let durability = match config.durability {
         Durability::Fsync => "fsync: a 200 survives the process and a power cut",
@@ -315,6 +331,11 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("group-types", group_types.join(", ")),
         ("signing-secret", masked(&config.signing_secret).to_owned()),
         ("api-key", masked(&config.api_key).to_owned()),
+        ("autocapture", switch(config.remote_config.autocapture)),
+        ("heatmaps", switch(config.remote_config.heatmaps)),
+        ("dead-clicks", switch(config.remote_config.dead_clicks)),
+        ("web-vitals", switch(config.remote_config.web_vitals)),
+        ("exceptions", switch(config.remote_config.exceptions)),
         ("log", config.log.clone()),
         ("log-format", if config.log_json { "json" } else { "text" }.to_owned()),
     ];

@@ -7,6 +7,7 @@ use hogflare_ingest::Recovered;
 use hogflare_ingest::disk::Durability;
 
 use crate::config::Config;
+use crate::http;
 
 pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, recovered: &Recovered) {
     let path = folder.path.display();
@@ -37,6 +38,9 @@ pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, r
     }
     if config.signing_secret.is_some() {
         println!("requests of SDKs must be signed: browsers cannot sign, so posthog-js is refused");
+    }
+    if let Some(warning) = http::assets_warning() {
+        println!("{warning}");
     }
     if config.open_reads {
         println!("direct callers on this machine may read without a token");

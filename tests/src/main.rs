@@ -7,6 +7,7 @@
 
 mod audit;
 mod backends;
+mod browser;
 mod edge;
 mod fixtures;
 mod formats;

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::place::{self, Place};
+use crate::web;
 
 /// Programs and folders that the tests find through environment variables.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Clients {
     caddy: PathBuf,
     strace: PathBuf,
     openssl: PathBuf,
+    chromium: PathBuf,
 }
 
 impl Clients {
@@ -36,6 +38,7 @@ impl Clients {
             ("HOGFLARE_TEST_CADDY", &self.caddy),
             ("HOGFLARE_TEST_STRACE", &self.strace),
             ("HOGFLARE_TEST_OPENSSL", &self.openssl),
+            ("HOGFLARE_TEST_CHROMIUM", &self.chromium),
         ]
     }
 }
@@ -54,6 +57,7 @@ pub(crate) fn install(place: &Place) -> Result<Clients> {
         caddy: debian("caddy", "version", &folder)?,
         strace: debian("strace", "-V", &folder)?,
         openssl: debian("openssl", "version", &folder)?,
+        chromium: chromium()?,
     })
 }
 
@@ -149,14 +153,30 @@ fn debian(name: &str, version: &str, folder: &Path) -> Result<PathBuf> {
     if !is_root() {
         bail!("{name} is needed: as root, run apt-get install {name} (or skip with --without clients)");
     }
-    // RUNLEVEL=1 keeps the package's scripts from starting a service.
+    install_from_debian(&[name])?;
+    place::program(name).with_context(|| format!("{name} was installed but is not found"))
+}
+
+fn install_from_debian(packages: &[&str]) -> Result<()> {
+    // RUNLEVEL=1 keeps the packages' scripts from starting a service.
     place::run(
         Command::new("apt-get")
-            .args(["install", "--yes", "--quiet=2", "--no-install-recommends", name])
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+            .args(packages)
             .env("RUNLEVEL", "1")
             .env("DEBIAN_FRONTEND", "noninteractive"),
-    )?;
-    place::program(name).with_context(|| format!("{name} was installed but is not found"))
+    )
+}
+
+/// Unpacked alone it would not run: it needs two dozen libraries, so it is installed.
+fn chromium() -> Result<PathBuf> {
+    if let Some(path) = place::program("chromium") {
+        return Ok(path);
+    }
+    ensure!(is_root(), "chromium is needed: as root, run apt-get install chromium (or skip with --without clients)");
+    place::run(Command::new("apt-get").args(["update", "--quiet=2"]))?;
+    install_from_debian(&["chromium", "fonts-liberation"])?;
+    place::program("chromium").context("chromium was installed but is not found")
 }
 
 fn unpack(name: &str, home: &Path) -> Result<()> {
@@ -183,15 +203,13 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// FNV-1a over the files, so that a changed pin gets a new folder.
+/// Over the bytes of the files, so that a changed pin gets a new folder.
 fn hash(files: &[&PathBuf]) -> Result<String> {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut parts = Vec::new();
     for file in files {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         ensure!(!bytes.is_empty(), "{} is empty", file.display());
-        for byte in bytes {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        parts.push(bytes);
     }
-    Ok(format!("{hash:016x}"))
+    Ok(web::hash(&parts))
 }

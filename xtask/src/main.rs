@@ -6,14 +6,19 @@ mod clients;
 mod load;
 mod place;
 mod stages;
+mod web;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask test [--without STAGE]… [--only STAGE]… [-- ARGUMENTS FOR THE TESTS]
-    Runs the stages fmt, clippy, build, clients, test and prints the minutes of each.
+    Runs the stages fmt, web, clippy, build, clients, test and prints the minutes of each.
     A missing external package fails the run. --without skips a stage, and the summary says so;
     --without clients also skips the tests that need external clients.
+
+cargo xtask web
+    Builds what browsers load from web/ and the packages of its lock file, once per change, into the target
+    folder; builds of the server embed it. They try the same by themselves, but go on without it.
 
 cargo xtask load [--url URL --token PROJECT_TOKEN [--pid PID] [--read-token TOKEN]]
                  [--connections N] [--batch N] [--seconds S] [--gzip] [--catalog-down]
@@ -29,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "test" => stages::run(&rest),
         "load" => load::run(&rest),
+        "web" => stages::web(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::clients::{self, Clients};
 use crate::place::{self, Place};
+use crate::web::Web;
 
 /// Above this the run still passes but says that it is too slow for continuous integration.
 const WARN_AFTER: Duration = Duration::from_secs(70 * 60);
@@ -13,18 +14,20 @@ const WARN_AFTER: Duration = Duration::from_secs(70 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Fmt,
+    Web,
     Clippy,
     Build,
     Clients,
     Test,
 }
 
-const STAGES: [Stage; 5] = [Stage::Fmt, Stage::Clippy, Stage::Build, Stage::Clients, Stage::Test];
+const STAGES: [Stage; 6] = [Stage::Fmt, Stage::Web, Stage::Clippy, Stage::Build, Stage::Clients, Stage::Test];
 
 impl Stage {
     fn name(self) -> &'static str {
         match self {
             Stage::Fmt => "fmt",
+            Stage::Web => "web",
             Stage::Clippy => "clippy",
             Stage::Build => "build",
             Stage::Clients => "clients",
@@ -104,11 +107,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 fn run_stage(stage: Stage, place: &Place, wanted: &Wanted) -> Result<()> {
     match stage {
         Stage::Fmt => cargo(place, &["fmt", "--all", "--check"]),
+        Stage::Web => build_web(place),
         Stage::Clippy => cargo(place, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         Stage::Build => cargo(place, &["build", "--release", "--workspace", "--all-targets"]),
         Stage::Clients => clients::install(place).map(drop),
         Stage::Test => test(place, wanted),
     }
+}
+
+/// The subcommand `web`.
+pub(crate) fn web() -> Result<()> {
+    build_web(&Place::find()?)
+}
+
+fn build_web(place: &Place) -> Result<()> {
+    let folder = Web::at(&place.root.join("web"), &place.target).and_then(|web| web.build());
+    println!("scripts for browsers: {}", folder.map_err(anyhow::Error::msg)?.display());
+    Ok(())
 }
 
 fn cargo(place: &Place, arguments: &[&str]) -> Result<()> {
@@ -119,10 +134,13 @@ fn test(place: &Place, wanted: &Wanted) -> Result<()> {
     let mut command = place::cargo();
     command.current_dir(&place.root).args(["test", "--release", "--workspace", "--no-fail-fast"]);
     command.args(["--", "--show-output"]).args(&wanted.test_arguments);
-    if wanted.without.contains(&Stage::Clients) {
-        command.env("HOGFLARE_TEST_WITHOUT", "clients");
-        println!("the tests that need external clients are skipped");
-    } else {
+    let without = [Stage::Web, Stage::Clients].into_iter().filter(|stage| wanted.without.contains(stage));
+    let without: Vec<&str> = without.map(Stage::name).collect();
+    if !without.is_empty() {
+        command.env("HOGFLARE_TEST_WITHOUT", without.join(","));
+        println!("the tests that need {} are skipped", without.join(" or "));
+    }
+    if !wanted.without.contains(&Stage::Clients) {
         let clients: Clients = clients::install(place)?;
         command.envs(clients.environment());
     }

@@ -7,6 +7,7 @@ mod answer;
 mod encoding;
 pub(crate) mod json;
 mod lzstring;
+pub mod remote_config;
 mod repair;
 mod scanner;
 pub(crate) mod shape;

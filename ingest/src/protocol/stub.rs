@@ -1,8 +1,5 @@
-//! Answers of the routes that SDKs ask at start, while no flags are defined and recording is off.
-//!
-//! The fields are chosen by what their absence does: without `autocapture_opt_out: false` a new visitor
-//! gets no autocapture, without `gzip-js` bodies come uncompressed, and `quotaLimited` in any form breaks
-//! posthog-rs or mutes others.
+//! Answers of the routes that SDKs ask for flags, while none are defined. `quotaLimited` is left out: in any
+//! form it breaks posthog-rs or mutes others.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -80,13 +77,10 @@ pub fn read_flags_request(
     Ok(request)
 }
 
-/// Body of `/flags` and `/decide` without any flag. `config` holds the remote configuration too, which
-/// `/decide` always has; `request_id` is a fresh UUID.
-pub fn flags_body(shape: FlagsShape, request_id: &str, config: Option<&str>) -> String {
-    let mut body = match config {
-        Some(token) => remote_config_fields(token),
-        None => Map::new(),
-    };
+/// Body of `/flags` and `/decide` without any flag. `config` are the fields of the remote configuration,
+/// which `/decide` always has; `request_id` is a fresh UUID.
+pub fn flags_body(shape: FlagsShape, request_id: &str, config: Option<Map<String, Value>>) -> String {
+    let mut body = config.unwrap_or_default();
     let empty = || Value::Object(Map::new());
     match shape {
         FlagsShape::DecideList => {
@@ -105,62 +99,19 @@ pub fn flags_body(shape: FlagsShape, request_id: &str, config: Option<&str>) -> 
     Value::Object(body).to_string()
 }
 
-/// Body of `GET /array/<token>/config`; nothing for what cannot be a token, which is a 404.
-pub fn remote_config(token: &str) -> Option<String> {
-    is_token(token).then(|| Value::Object(remote_config_fields(token)).to_string())
-}
-
-/// Body of `GET /array/<token>/config.js`; nothing for what cannot be a token, which is a 404: the path
-/// is written into a script.
-pub fn remote_config_js(token: &str) -> Option<String> {
-    let config = remote_config(token)?;
-    // In a script inside a page `<` could end it, and old engines take U+2028 and U+2029 for line ends.
-    let config = config.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
-    let registry = "window._POSTHOG_REMOTE_CONFIG";
-    Some(format!(
-        "(function(){{{registry}={registry}||{{}};{registry}['{token}']={{config:{config},siteApps:[]}}}})();"
-    ))
-}
-
-fn is_token(token: &str) -> bool {
-    (1..=64).contains(&token.len())
-        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-}
-
-fn remote_config_fields(token: &str) -> Map<String, Value> {
-    let config = json!({
-        "token": token,
-        "supportedCompression": ["gzip", "gzip-js"],
-        "hasFeatureFlags": false,
-        "analytics": { "endpoint": "/i/v0/e/" },
-        "elementsChainAsString": true,
-        "autocapture_opt_out": false,
-        "sessionRecording": false,
-        "surveys": false,
-        "heatmaps": false,
-        "captureDeadClicks": false,
-        "defaultIdentifiedOnly": true,
-    });
-    match config {
-        Value::Object(fields) => fields,
-        _ => unreachable!("the literal is an object"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::facts;
 
-    const CONFIG: &str = r#""token":"phc_a","supportedCompression":["gzip","gzip-js"],"hasFeatureFlags":false,"analytics":{"endpoint":"/i/v0/e/"},"elementsChainAsString":true,"autocapture_opt_out":false,"sessionRecording":false,"surveys":false,"heatmaps":false,"captureDeadClicks":false,"defaultIdentifiedOnly":true"#;
-
     #[test]
     fn answers_have_the_shape_of_their_version() {
+        let config = || Map::from_iter([("token".to_owned(), json!("phc_a"))]);
         let tail = r#""errorsWhileComputingFlags":false,"requestId":"id"}"#;
         for (shape, config, expected) in [
             (FlagsShape::of_flags(None), None, format!(r#"{{"flags":{{}},{tail}"#)),
             (FlagsShape::of_flags(Some("2")), None, format!(r#"{{"flags":{{}},{tail}"#)),
-            (FlagsShape::of_flags(Some("4")), Some("phc_a"), format!(r#"{{{CONFIG},"flags":{{}},{tail}"#)),
+            (FlagsShape::of_flags(Some("4")), Some(config()), format!(r#"{{"token":"phc_a","flags":{{}},{tail}"#)),
             (
                 FlagsShape::of_flags(Some("1")),
                 None,
@@ -170,26 +121,12 @@ mod tests {
             (FlagsShape::of_decide(Some("1")), None, format!(r#"{{"featureFlags":[],{tail}"#)),
             (
                 FlagsShape::of_decide(Some("3")),
-                Some("phc_a"),
-                format!(r#"{{{CONFIG},"featureFlags":{{}},"featureFlagPayloads":{{}},{tail}"#),
+                Some(config()),
+                format!(r#"{{"token":"phc_a","featureFlags":{{}},"featureFlagPayloads":{{}},{tail}"#),
             ),
             (FlagsShape::of_decide(Some("4")), None, format!(r#"{{"flags":{{}},{tail}"#)),
         ] {
             assert_eq!(flags_body(shape, "id", config), expected);
-        }
-    }
-
-    #[test]
-    fn only_tokens_are_written_into_the_script() {
-        let script = remote_config_js("phc_a").unwrap();
-        let expected = format!(
-            "(function(){{window._POSTHOG_REMOTE_CONFIG=window._POSTHOG_REMOTE_CONFIG||{{}};window._POSTHOG_REMOTE_CONFIG['phc_a']={{config:{{{CONFIG}}},siteApps:[]}}}})();"
-        );
-        assert_eq!(script, expected);
-        let long = "a".repeat(65);
-        for token in ["", "a'b", "a\"b", "</script>", "a b", "é", "a/b", "\u{2028}", &long] {
-            assert_eq!(remote_config_js(token), None, "{token}");
-            assert_eq!(remote_config(token), None, "{token}");
         }
     }
 

@@ -1,14 +1,18 @@
 //! The routes. Status codes and headers are known here and nowhere else.
 
 mod access;
+mod assets;
 mod audit;
 mod body;
+mod conditional;
 mod cors;
+mod empty;
 mod facts;
 mod iceberg;
 mod maintain;
 mod ops;
 mod otlp;
+mod remote_config;
 mod sdk;
 mod sql;
 mod stubs;
@@ -25,11 +29,14 @@ use hogflare_ingest::Ingest;
 use hogflare_ingest::dead_letters::DeadLetterRate;
 use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::DecodeLimits;
+use hogflare_ingest::protocol::remote_config::RemoteConfig;
 use hogflare_query::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
+
+pub(crate) use assets::warning as assets_warning;
 
 use crate::config::Config;
 use crate::tasks::Failures;
@@ -58,6 +65,7 @@ pub(crate) struct Edge {
     pub(crate) signing_secret: Option<String>,
     /// Token that `/decide` answers when the request has none.
     pub(crate) api_key: Option<String>,
+    pub(crate) remote_config: RemoteConfig,
     pub(crate) normalize: NormalizeSettings,
     pub(crate) decode: DecodeLimits,
     pub(crate) metrics: PrometheusHandle,
@@ -75,6 +83,7 @@ impl Edge {
             trusted_proxies: config.trusted_proxies.clone(),
             signing_secret: config.signing_secret.clone(),
             api_key: config.api_key.clone(),
+            remote_config: config.remote_config,
             normalize: config.normalize.clone(),
             decode,
             metrics,
@@ -106,7 +115,13 @@ pub(crate) fn metrics_router(services: &Services) -> Router {
 }
 
 fn sdk_routes(services: &Services) -> Router {
-    sdk::routes(services).merge(v1::routes(services)).merge(otlp::routes(services)).merge(stubs::routes(services))
+    sdk::routes(services)
+        .merge(v1::routes(services))
+        .merge(otlp::routes(services))
+        .merge(stubs::routes(services))
+        .merge(remote_config::routes(services))
+        .merge(assets::routes(services))
+        .merge(empty::routes())
 }
 
 /// Serves until told to stop, then finishes open requests.

@@ -1,13 +1,12 @@
-//! Flags and remote configuration: what keeps SDKs capturing while there are no flags.
+//! Flags: what keeps SDKs capturing while there are none.
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::http::{Method, Request, StatusCode};
+use axum::response::Response;
 use axum::routing::any;
-use hogflare_ingest::protocol::stub::{FlagsShape, flags_body, read_flags_request, remote_config, remote_config_js};
+use hogflare_ingest::protocol::stub::{FlagsShape, flags_body, read_flags_request};
 use hogflare_ingest::protocol::{self, Endpoint, Refusal};
 use uuid::Uuid;
 
@@ -30,13 +29,7 @@ pub(super) fn routes(services: &Services) -> Router {
             router = router.route(&path, any(handler));
         }
     }
-    router
-        .route("/array/{token}/config", any(|path: Path<String>, request: Request<Body>| config(path, request, false)))
-        .route(
-            "/array/{token}/config.js",
-            any(|path: Path<String>, request: Request<Body>| config(path, request, true)),
-        )
-        .with_state(services.clone())
+    router.with_state(services.clone())
 }
 
 async fn flags(services: Services, route: Route, request: Request<Body>) -> Response {
@@ -69,31 +62,6 @@ async fn answer_flags(services: &Services, route: Route, request: Request<Body>)
     };
     let token = asked.token.or_else(|| services.edge.api_key.clone()).unwrap_or_default();
     let with_config = route == Route::Decide || facts.query("config") == Some("true");
-    Ok(flags_body(shape, &Uuid::new_v4().to_string(), with_config.then_some(token.as_str())))
-}
-
-fn not_found(headers: &HeaderMap) -> Response {
-    let mut response = (StatusCode::NOT_FOUND, "no such project token").into_response();
-    cors::allow(headers, response.headers_mut());
-    response
-}
-
-async fn config(Path(token): Path<String>, request: Request<Body>, script: bool) -> Response {
-    let headers = request.headers();
-    if request.method() == Method::OPTIONS {
-        return cors::preflight(headers);
-    }
-    let (body, kind) = match script {
-        true => (remote_config_js(&token), "application/javascript; charset=utf-8"),
-        false => (remote_config(&token), "application/json"),
-    };
-    let mut response = match body {
-        Some(body) => (StatusCode::OK, body).into_response(),
-        None => return not_found(headers),
-    };
-    let answer = response.headers_mut();
-    answer.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-    cors::allow(headers, answer);
-    response
+    let config = with_config.then(|| services.edge.remote_config.fields(&token));
+    Ok(flags_body(shape, &Uuid::new_v4().to_string(), config))
 }
