@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow, GROUP_SLOTS, Promoted, Slot};
 use uuid::Uuid;
 
+use crate::enrich::{RequestGeo, Wants};
 use crate::promote::Column;
 use crate::protocol::Reason;
 use crate::text::{TextRef, Texts};
@@ -135,8 +136,10 @@ pub struct CapturedEvent {
     pub(crate) context: TextRef,
     pub(crate) extra: TextRef,
     pub(crate) cf_asn: Option<i64>,
-    /// Whether the client's address may be added.
-    pub(crate) wants_ip: bool,
+    /// What enrichment may still add.
+    pub(crate) wants: Wants,
+    /// Where the sender is, once enrichment has added it to the properties.
+    pub(crate) geo: Option<Arc<RequestGeo>>,
 }
 
 impl CapturedEvent {
@@ -148,6 +151,12 @@ impl CapturedEvent {
     /// A JSON object.
     pub fn properties(&self) -> &str {
         self.texts.properties()
+    }
+
+    /// Where the sender is, for the properties of the person; nothing if the event says so itself or
+    /// wants none. To be asked after [`crate::enrich()`].
+    pub fn geo(&self) -> Option<&RequestGeo> {
+        self.geo.as_deref()
     }
 
     /// Bytes that the event holds, for budgets.

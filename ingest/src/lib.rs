@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod batch;
+pub mod cookieless;
 pub mod dead_letters;
 mod dedup;
 pub mod disk;
@@ -28,7 +29,7 @@ pub mod wal;
 pub mod writer;
 
 pub use admission::{BytesPermit, Health, OverloadReason, Overloaded};
-pub use enrich::enrich;
+pub use enrich::{Known, enrich};
 pub use event::{CapturedEvent, DistinctId, ProjectToken, Rejected};
 pub use ids::{IdSource, RandomIds};
 pub use ingest::{Ack, AppendError, Ingest, IngestParts, IngestSettings, Recovered, Replay};

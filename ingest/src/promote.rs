@@ -83,10 +83,12 @@ pub(crate) enum Special {
     Alias,
     GroupType,
     GroupKey,
+    GeoipDisable,
+    CookielessMode,
 }
 
 impl Special {
-    const COUNT: usize = Special::GroupKey as usize + 1;
+    const COUNT: usize = Special::CookielessMode as usize + 1;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +156,8 @@ const KNOWN: &[(&str, Known)] = {
         ("alias", Is(Alias)),
         ("$group_type", Is(GroupType)),
         ("$group_key", Is(GroupKey)),
+        ("$geoip_disable", Is(GeoipDisable)),
+        ("$cookieless_mode", Is(CookielessMode)),
     ]
 };
 
@@ -168,19 +172,46 @@ static BY_LENGTH: LazyLock<[Vec<(&'static str, Known)>; KEY_BYTES_MAX]> = LazyLo
     by_length
 });
 
+/// What enrichment would add as a whole, where the event says something of it itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) place: bool,
+    pub(crate) network: bool,
+    pub(crate) ray: bool,
+    pub(crate) colo: bool,
+}
+
+impl Own {
+    fn note(&mut self, key: &str) {
+        match key.as_bytes() {
+            [b'$', b'g', ..] if key.starts_with("$geoip_") && key != "$geoip_disable" => self.place = true,
+            [b'c', b'f', b'_', ..] => match key {
+                "cf_metro_code" => self.place = true,
+                "cf_asn" | "cf_as_organization" => self.network = true,
+                "cf_ray" => self.ray = true,
+                "cf_colo" => self.colo = true,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
 /// What one pass found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promotion<'a> {
     columns: [Option<Json<'a>>; Column::COUNT],
     specials: [Option<Json<'a>>; Special::COUNT],
+    own: Own,
 }
 
 /// Reads the known keys. An object that repeats keys must have been rewritten before.
 pub(crate) fn promote<'a>(properties: &'a Object<'_>) -> Promotion<'a> {
     let by_length = &*BY_LENGTH;
-    let mut found = Promotion { columns: [None; Column::COUNT], specials: [None; Special::COUNT] };
+    let mut found = Promotion { columns: [None; Column::COUNT], specials: [None; Special::COUNT], own: Own::default() };
     let mut ranks = [u8::MAX; Column::COUNT];
     for (key, value) in properties.entries() {
+        found.own.note(&key);
         let Some(bucket) = by_length.get(key.len()) else { continue };
         let Some((_, known)) = bucket.iter().find(|(name, _)| *name == key) else { continue };
         match *known {
@@ -209,6 +240,10 @@ impl<'a> Promotion<'a> {
 
     pub(crate) fn special(&self, special: Special) -> Option<Json<'a>> {
         self.specials[special as usize]
+    }
+
+    pub(crate) fn own(&self) -> Own {
+        self.own
     }
 }
 
