@@ -6,6 +6,7 @@ use crate::enrich::{self, Known};
 use crate::event::ProjectToken;
 use crate::testing::{CountingIds, NOW_US, facts, run, settings};
 
+mod cookieless;
 mod identity;
 mod limits;
 mod properties;
