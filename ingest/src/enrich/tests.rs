@@ -229,6 +229,9 @@ fn the_event_s_own_keys_win() {
         ("", r#""$ip":null"#, json!({"$ip": null, "cf_ray": null}), nowhere, None, false),
         ("", r#""$ip":"somewhere""#, json!({"$ip": "somewhere"}), nowhere, None, false),
         ("0", "", json!({"$ip": null, "cf_ray": null}), [None; 5], None, false),
+        // An address that may not be stored still tells the place.
+        ("", r#""$cookieless_mode":true"#, json!({"$ip": null, "cf_ray": null}), london, asn, true),
+        ("0", r#""$cookieless_mode":true"#, json!({"$ip": null, "cf_colo": null}), [None; 5], None, false),
         (
             "0",
             r#""$ip":"89.160.20.128""#,

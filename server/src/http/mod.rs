@@ -20,7 +20,9 @@ use axum::Router;
 use hogflare_catalog::Lake;
 use hogflare_catalog::embedded::EmbeddedCatalog;
 use hogflare_ingest::Ingest;
+use hogflare_ingest::cookieless::Salts;
 use hogflare_ingest::dead_letters::DeadLetterRate;
+use hogflare_ingest::enrich::{EnrichSettings, GeoFiles};
 use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::DecodeLimits;
 use hogflare_query::Engine;
@@ -57,13 +59,21 @@ pub(crate) struct Edge {
     /// Token that `/decide` answers when the request has none.
     pub(crate) api_key: Option<String>,
     pub(crate) normalize: NormalizeSettings,
+    pub(crate) enrich: EnrichSettings,
+    pub(crate) geo: Arc<GeoFiles>,
     pub(crate) decode: DecodeLimits,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) dead_letters: DeadLetterRate,
 }
 
 impl Edge {
-    pub(crate) fn new(config: &Config, tokens: Tokens, metrics: PrometheusHandle) -> Edge {
+    pub(crate) fn new(
+        config: &Config,
+        tokens: Tokens,
+        metrics: PrometheusHandle,
+        geo: Arc<GeoFiles>,
+        cookieless_salts: Arc<Salts>,
+    ) -> Edge {
         let quarter = usize::try_from(config.request_bytes_max / 4).unwrap_or(usize::MAX);
         let decode = DecodeLimits::default();
         let decode = DecodeLimits { decoded_bytes_max: decode.decoded_bytes_max.min(quarter), ..decode };
@@ -73,7 +83,9 @@ impl Edge {
             trusted_proxies: config.trusted_proxies.clone(),
             signing_secret: config.signing_secret.clone(),
             api_key: config.api_key.clone(),
-            normalize: config.normalize.clone(),
+            normalize: NormalizeSettings { cookieless_salts, ..config.normalize.clone() },
+            enrich: config.enrich.clone(),
+            geo,
             decode,
             metrics,
             dead_letters: DeadLetterRate::default(),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_catalog::{Clock, SystemClock};
 use hogflare_ingest::admission::OverloadReason;
-use hogflare_ingest::enrich::enrich;
+use hogflare_ingest::enrich::{Known, enrich};
 use hogflare_ingest::ids::RandomIds;
 use hogflare_ingest::normalize::{Outcome, normalize};
 use hogflare_ingest::protocol::{self, Code, Endpoint, HeaderFacts, Refusal, RequestFacts, SUCCESS_BODY};
@@ -86,12 +86,14 @@ async fn capture(services: &Services, endpoint: Endpoint, request: Request<Body>
     let read = body::read(&services.ingest, &parts.headers, request_body, limit_bytes).await;
     let (bytes, mut permit) = read.map_err(read_refusal)?;
     check_signature(services, &facts, &bytes)?;
+    let edge = &services.edge;
+    let known = Known::read(&edge.enrich, &edge.geo, facts.peer_ip, |name| Some(parts.headers.get(name)?.as_bytes()));
     let inflated = body::stated_inflated_bytes(&bytes).min(services.edge.decode.decoded_bytes_max);
     permit.grow_to(bytes.len().max(inflated)).map_err(|overloaded| overload_refusal(&overloaded))?;
     let normalized = if bytes.len().max(inflated) > INLINE_DECODE_BYTES_MAX {
-        tokio::task::block_in_place(|| decode(services, &facts, bytes))?
+        tokio::task::block_in_place(|| decode(services, &facts, &known, bytes))?
     } else {
-        decode(services, &facts, bytes)?
+        decode(services, &facts, &known, bytes)?
     };
     let outcome = normalized.outcome();
     let mut normalized = normalized;
@@ -115,11 +117,12 @@ pub(super) fn check_signature(services: &Services, facts: &RequestFacts, body: &
 fn decode(
     services: &Services,
     facts: &RequestFacts,
+    known: &Known,
     bytes: Bytes,
 ) -> Result<hogflare_ingest::normalize::Normalized, Refusal> {
     let request = protocol::decode(facts, bytes, &services.edge.decode)?;
     let mut normalized = normalize(request, facts, &services.edge.normalize, &mut RandomIds)?;
-    enrich(&mut normalized.events, facts);
+    enrich(&mut normalized.events, known);
     Ok(normalized)
 }
 
@@ -149,7 +152,7 @@ pub(super) fn request_facts(
             signature: text("x-posthog-signature"),
             hub_signature: text("x-hub-signature"),
         },
-        peer_ip: facts::client_ip(&services.edge, facts::peer(request), headers),
+        peer_ip: facts::visitor_ip(&services.edge, facts::peer(request), headers),
         received_at_us: SystemClock.now_us(),
     })
 }
