@@ -1,5 +1,6 @@
 //! The edge: proxies in front, tokens, signatures, limits, cut connections.
 
+mod enrichment;
 mod front;
 mod limits;
 mod proxied;
