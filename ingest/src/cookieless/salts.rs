@@ -47,6 +47,7 @@ pub enum SaltsError {
 }
 
 /// The salts that are kept. The default keeps them in memory alone, for as long as it lives.
+#[derive(Default)]
 pub struct Salts {
     file: Option<PathBuf>,
     kept: RwLock<Kept>,
@@ -118,12 +119,6 @@ impl Salts {
         }
         drop(kept);
         *self.kept.write().of_process.get_or_insert_with(draw)
-    }
-}
-
-impl Default for Salts {
-    fn default() -> Self {
-        Salts { file: None, kept: RwLock::default() }
     }
 }
 

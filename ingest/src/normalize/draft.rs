@@ -95,6 +95,7 @@ impl<'a> Draft<'a> {
             additions: additions.collect(),
             properties: self.properties.rewritten(&of_properties, removed),
             ip: None,
+            others: self.others.into_iter().filter(|(key, _)| *key != "ip" && !removed.contains(key)).collect(),
             forgotten: Some(of),
             ..self
         }

@@ -51,7 +51,9 @@ pub(super) fn client_ip(edge: &Edge, peer: Option<IpAddr>, headers: &HeaderMap) 
 /// true one is beside it.
 fn cloudflare_ip(headers: &HeaderMap) -> Option<IpAddr> {
     let address = |name: &str| header(headers, name)?.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
-    address("cf-connecting-ipv6").or_else(|| address("cf-connecting-ip"))
+    let is_made_up = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[0] >= 240);
+    let connecting = address("cf-connecting-ip")?;
+    Some(address("cf-connecting-ipv6").filter(|_| is_made_up(&connecting)).unwrap_or(connecting))
 }
 
 /// An address, perhaps with a port or in brackets.
@@ -102,6 +104,8 @@ mod tests {
             (&[("cf-connecting-ip", "81.2.69.142")][..], Some("81.2.69.142")),
             (&[("cf-connecting-ip", " ::ffff:81.2.69.142 ")], Some("81.2.69.142")),
             (&[("cf-connecting-ip", "240.16.0.1"), ("cf-connecting-ipv6", "2a02::1")], Some("2a02::1")),
+            (&[("cf-connecting-ip", "81.2.69.142"), ("cf-connecting-ipv6", "2a02::1")], Some("81.2.69.142")),
+            (&[("cf-connecting-ipv6", "2a02::1")], None),
             (&[("cf-connecting-ip", "a fish")], None),
             (&[("x-forwarded-for", "81.2.69.142")], None),
         ] {

@@ -46,7 +46,10 @@ fn everybody_becomes_somebody_for_a_day() {
     let pageview = |properties: &str| sent("$pageview", everybody, properties);
     for (body, expected) in [
         (pageview(""), of(VISITOR)),
-        (event_with(r#""distinct_id":"$posthog_cookieless""#), of(Visitor { host: "", ..VISITOR })),
+        (
+            event_with(r#""distinct_id":"$posthog_cookieless","ip":192.5,"$ip":"192.0.2.9""#),
+            of(Visitor { host: "", ..VISITOR }),
+        ),
         (event_with(r#""distinct_id":"\u0024posthog_cookieless""#), of(Visitor { host: "", ..VISITOR })),
         (pageview(r#""$ip":"192.0.2.9""#), of(Visitor { ip: "192.0.2.9", ..VISITOR })),
         (pageview(r#""$ip":null"#), of(Visitor { ip: "", ..VISITOR })),
