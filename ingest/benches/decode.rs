@@ -14,7 +14,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hogflare_ingest::protocol::{DecodeLimits, Endpoint, HeaderFacts, Method, decode};
-use hogflare_ingest::{NormalizeSettings, RandomIds, RequestFacts, enrich, normalize};
+use hogflare_ingest::{Known, NormalizeSettings, RandomIds, RequestFacts, enrich, normalize};
 
 const BATCH_EVENTS: usize = 100;
 const RUN_FOR: Duration = Duration::from_millis(500);
@@ -36,9 +36,10 @@ fn report(name: &str, events: usize, body: &[u8]) {
     let mut requests = 0;
     let started = Instant::now();
     while started.elapsed() < RUN_FOR {
+        let known = Known::of_client(facts.peer_ip);
         let request = decode(&facts, body.clone(), &limits).expect("a valid body");
         let mut normalized = normalize(request, &facts, &settings, &mut RandomIds).expect("a token");
-        enrich(&mut normalized.events, &facts);
+        enrich(&mut normalized.events, &known);
         assert_eq!(normalized.events.len(), events);
         for event in &normalized.events {
             stored_bytes += black_box(event.as_row()).properties.len();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hogflare_catalog::tables::{DeadLetterRow, EventRow, GROUP_SLOTS, Promoted, Slot};
 use uuid::Uuid;
 
+use crate::enrich::Wants;
 use crate::identity::{Act, ActKind, Automatic, AutomaticValues, GroupKeys, GroupUpdate, IdentityEvent};
 use crate::promote::Column;
 use crate::protocol::Reason;
@@ -120,7 +121,9 @@ pub(crate) struct IdentityTexts {
     pub(crate) set_once: TextRef,
     pub(crate) unset: TextRef,
     pub(crate) malformed: Option<&'static str>,
-    pub(crate) automatic: Box<[(Automatic, TextRef)]>,
+    /// Whether the person gets properties of the event without being asked.
+    pub(crate) takes_automatic: bool,
+    pub(crate) automatic: Vec<(Automatic, TextRef)>,
     pub(crate) groups: Box<[(TextRef, TextRef)]>,
     pub(crate) group_update: Option<GroupUpdateTexts>,
     /// Only if the event has groups.
@@ -147,7 +150,8 @@ impl IdentityTexts {
             set_once: TextRef::NONE,
             unset: TextRef::NONE,
             malformed: None,
-            automatic: Box::default(),
+            takes_automatic: false,
+            automatic: Vec::new(),
             groups: Box::default(),
             group_update: None,
             configured_types: None,
@@ -181,8 +185,8 @@ pub struct CapturedEvent {
     pub(crate) context: TextRef,
     pub(crate) extra: TextRef,
     pub(crate) cf_asn: Option<i64>,
-    /// Whether the client's address may be added.
-    pub(crate) wants_ip: bool,
+    /// What enrichment may still add.
+    pub(crate) wants: Wants,
 }
 
 impl CapturedEvent {
@@ -194,6 +198,14 @@ impl CapturedEvent {
     /// A JSON object.
     pub fn properties(&self) -> &str {
         self.texts.properties()
+    }
+
+    /// Tells the person where the sender is. Values are JSON.
+    pub(crate) fn note_place(&mut self, place: &[(Automatic, String)]) {
+        if self.identity.takes_automatic {
+            let texts = &mut self.texts;
+            self.identity.automatic.extend(place.iter().map(|(name, json)| (*name, texts.push(json))));
+        }
     }
 
     /// Bytes that the event holds, for budgets.

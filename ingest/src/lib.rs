@@ -9,13 +9,14 @@
 
 pub mod admission;
 mod batch;
+pub mod cookieless;
 pub mod dead_letters;
 mod dedup;
 pub mod disk;
 pub mod enrich;
 pub mod event;
-pub mod identity;
 pub mod flags;
+pub mod identity;
 pub mod ids;
 pub mod ingest;
 pub mod normalize;
@@ -31,7 +32,7 @@ pub mod wal;
 pub mod writer;
 
 pub use admission::{BytesPermit, Health, OverloadReason, Overloaded};
-pub use enrich::enrich;
+pub use enrich::{Known, enrich};
 pub use event::{CapturedEvent, DistinctId, ProjectToken, Rejected};
 pub use identity::{State, StateSettings, StateWriter};
 pub use ids::{IdSource, RandomIds};

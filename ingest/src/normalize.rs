@@ -4,10 +4,12 @@
 //! whole.
 
 mod columns;
+mod cookieless;
 mod draft;
 mod persons;
 mod request;
 mod sent;
+mod wants;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,6 +19,7 @@ use hogflare_catalog::tables::{GROUP_SLOTS, Slot};
 
 use uuid::Uuid;
 
+use crate::cookieless::Salts;
 use crate::event::{CapturedEvent, DistinctId, Rejected, UuidText, cut};
 use crate::identity;
 use crate::ids::IdSource;
@@ -48,6 +51,8 @@ pub struct NormalizeSettings {
     pub event_depth_max: usize,
     /// How much of an event a dead letter keeps.
     pub dead_letter_raw_bytes_max: usize,
+    /// For visitors whose browser keeps no id.
+    pub cookieless_salts: Arc<Salts>,
 }
 
 impl Default for NormalizeSettings {
@@ -59,6 +64,7 @@ impl Default for NormalizeSettings {
             event_bytes_max: 1 << 20,
             event_depth_max: 128,
             dead_letter_raw_bytes_max: 16 << 10,
+            cookieless_salts: Arc::default(),
         }
     }
 }
@@ -172,17 +178,33 @@ impl Normalizer<'_> {
     fn event(&mut self, draft: Draft<'_>) -> Result<CapturedEvent, Fault> {
         let promotion = promote(&draft.properties);
         let distinct_id = draft.distinct_id(promotion.special(Special::DistinctId))?;
+        if !cookieless::concerns(&draft, &promotion, &distinct_id) {
+            return self.captured(&draft, &promotion, distinct_id);
+        }
+        let (time, _) = self.time(&draft, &promotion);
+        let (token, salts) = (&self.context.token, &*self.settings.cookieless_salts);
+        let (draft, distinct_id) =
+            cookieless::without_traces(draft, distinct_id, time.timestamp_us, token, self.facts, salts);
+        self.captured(&draft, &promote(&draft.properties), distinct_id)
+    }
+
+    fn captured(
+        &mut self,
+        draft: &Draft<'_>,
+        promotion: &Promotion<'_>,
+        distinct_id: DistinctId,
+    ) -> Result<CapturedEvent, Fault> {
         let (uuid, uuid_is_clients) = match draft.uuid()? {
             Some(uuid) => (uuid, !uuid.is_nil()),
             None => (self.ids.uuid_v7(self.facts.received_at_us), false),
         };
-        let (time, sent_at_us) = self.time(&draft, &promotion);
+        let (time, sent_at_us) = self.time(draft, promotion);
         let has_ip = promotion.special(Special::Ip).is_some();
         let mut texts = Texts::new(draft.properties_text(has_ip));
-        let columns = columns::promoted(&draft, &promotion, &mut texts);
+        let columns = columns::promoted(draft, promotion, &mut texts);
         let context = draft.context.map_or(TextRef::NONE, |context| texts.push(context.raw()));
         let sent_at_us = sent_at_us.filter(|_| time.used_sent_at);
-        let extra = self.extra(&draft, &promotion, has_ip, sent_at_us, &mut texts);
+        let extra = self.extra(draft, promotion, has_ip, sent_at_us, &mut texts);
         if texts.bytes() + crate::enrich::ADDED_BYTES_MAX > self.settings.event_bytes_max {
             let detail = format!("the event is larger than {} bytes", self.settings.event_bytes_max);
             return Err(fault(Reason::EventTooLarge, detail));
@@ -190,7 +212,7 @@ impl Normalizer<'_> {
         let cf_asn = promotion.column(Column::CfAsn).and_then(|asn| asn.scalar()?.parse().ok());
         let (key, person_id) = self.person(&distinct_id);
         let whose = (&self.context.token, key);
-        let identity = persons::identity(&draft, &promotion, whose, &self.settings.group_types, &mut texts)?;
+        let identity = persons::identity(draft, promotion, whose, &self.settings.group_types, &mut texts)?;
         Ok(CapturedEvent {
             uuid,
             uuid_text: UuidText::from(uuid),
@@ -208,7 +230,7 @@ impl Normalizer<'_> {
             context,
             extra,
             cf_asn,
-            wants_ip: !has_ip && !draft.has_ip() && !self.context.refuses_ip,
+            wants: wants::wants(draft, promotion, self.context.refuses_ip),
             texts,
         })
     }

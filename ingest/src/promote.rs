@@ -89,10 +89,12 @@ pub(crate) enum Special {
     Unset,
     AnonDistinctId,
     GroupSet,
+    GeoipDisable,
+    CookielessMode,
 }
 
 impl Special {
-    const COUNT: usize = Special::GroupSet as usize + 1;
+    const COUNT: usize = Special::CookielessMode as usize + 1;
 
     /// The property.
     pub(crate) fn name(self) -> &'static str {
@@ -171,6 +173,8 @@ const KNOWN: &[(&str, Known)] = {
         ("$unset", Is(Unset)),
         ("$anon_distinct_id", Is(AnonDistinctId)),
         ("$group_set", Is(GroupSet)),
+        ("$geoip_disable", Is(GeoipDisable)),
+        ("$cookieless_mode", Is(CookielessMode)),
     ]
 };
 
@@ -199,21 +203,52 @@ static BY_LENGTH: LazyLock<[Vec<Meaning>; KEY_BYTES_MAX]> = LazyLock::new(|| {
     by_length
 });
 
+/// What enrichment would add as a whole, where the event says something of it itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) place: bool,
+    pub(crate) network: bool,
+    pub(crate) ray: bool,
+    pub(crate) colo: bool,
+}
+
+impl Own {
+    fn note(&mut self, key: &str) {
+        match key.as_bytes() {
+            [b'$', b'g', ..] if key.starts_with("$geoip_") && key != "$geoip_disable" => self.place = true,
+            [b'c', b'f', b'_', ..] => match key {
+                "cf_metro_code" => self.place = true,
+                "cf_asn" | "cf_as_organization" => self.network = true,
+                "cf_ray" => self.ray = true,
+                "cf_colo" => self.colo = true,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
 /// What one pass found.
 #[derive(Clone, Debug)]
 pub(crate) struct Promotion<'a> {
     columns: [Option<Json<'a>>; Column::COUNT],
     specials: [Option<Json<'a>>; Special::COUNT],
     automatic: Vec<(Automatic, Json<'a>)>,
+    own: Own,
 }
 
 /// Reads the known keys. An object that repeats keys must have been rewritten before.
 pub(crate) fn promote<'a>(properties: &'a Object<'_>) -> Promotion<'a> {
     let by_length = &*BY_LENGTH;
-    let mut found =
-        Promotion { columns: [None; Column::COUNT], specials: [None; Special::COUNT], automatic: Vec::new() };
+    let mut found = Promotion {
+        columns: [None; Column::COUNT],
+        specials: [None; Special::COUNT],
+        automatic: Vec::new(),
+        own: Own::default(),
+    };
     let mut ranks = [u8::MAX; Column::COUNT];
     for (key, value) in properties.entries() {
+        found.own.note(&key);
         let Some(bucket) = by_length.get(key.len()) else { continue };
         let Some(meaning) = bucket.iter().find(|meaning| meaning.key == key) else { continue };
         if let Some(automatic) = meaning.automatic {
@@ -251,6 +286,10 @@ impl<'a> Promotion<'a> {
     /// Properties that the person gets without being asked.
     pub(crate) fn automatic(&self) -> &[(Automatic, Json<'a>)] {
         &self.automatic
+    }
+
+    pub(crate) fn own(&self) -> Own {
+        self.own
     }
 }
 

@@ -78,10 +78,14 @@ impl<'a> Object<'a> {
         keys.windows(2).any(|pair| pair[0] == pair[1])
     }
 
-    /// The object with each key once, at its first place with its last value; `changes` win.
-    pub(crate) fn rewritten(&self, changes: &[(&str, Cow<'_, str>)]) -> Object<'static> {
+    /// The object with each key once, at its first place with its last value; `changes` win, and the keys
+    /// `removed` are left out.
+    pub(crate) fn rewritten(&self, changes: &[(&str, Cow<'_, str>)], removed: &[&str]) -> Object<'static> {
         let mut merged = Merge::default();
         for (member, (key, value)) in self.members.iter().zip(self.entries()) {
+            if removed.contains(&&*key) {
+                continue;
+            }
             merged.put(key, member.key.of(&self.text), value.raw());
         }
         for (key, value) in changes {

@@ -61,26 +61,36 @@ impl Texts {
         TextRef::new(start, text.len(), SIDE)
     }
 
-    /// Adds a key to the properties; they must not have it. `value` is JSON.
-    /// What was there stays where it is, so ranges of it stay true.
-    pub(crate) fn splice(&mut self, key: &str, value: &str) {
-        splice(&mut self.properties, key, value);
+    /// Adds `"key":value` pairs, separated by commas, to the properties, which must not have these keys,
+    /// and says where they start. What was there stays where it is, so ranges of it stay true.
+    pub(crate) fn splice_members(&mut self, members: &str) -> usize {
+        self.properties.reserve(members.len() + 1);
+        open(&mut self.properties);
+        let start = self.properties.len();
+        self.properties.push_str(members);
+        self.properties.push('}');
+        start
     }
 }
 
 /// Adds a key before the closing brace of an object.
 pub(crate) fn splice(object: &mut String, key: &str, value: &str) {
+    open(object);
+    object.push('"');
+    object.push_str(key);
+    object.push_str("\":");
+    object.push_str(value);
+    object.push('}');
+}
+
+/// Takes the closing brace away, so that a key can follow.
+fn open(object: &mut String) {
     let closing = object.pop();
     assert_eq!(closing, Some('}'), "properties are an object");
     let is_empty = object.trim_end() == "{";
     if !is_empty {
         object.push(',');
     }
-    object.push('"');
-    object.push_str(key);
-    object.push_str("\":");
-    object.push_str(value);
-    object.push('}');
 }
 
 #[cfg(test)]
@@ -107,7 +117,8 @@ mod tests {
         let in_properties = TextRef::in_properties(6, 2);
         let aside = texts.push("é");
         let empty = texts.push("");
-        texts.splice("k", "\"v\"");
+        let start = texts.splice_members(r#""k":"v","l":1"#);
+        assert_eq!(&texts.properties()[start..], r#""k":"v","l":1}"#);
         assert_eq!(texts.get(in_properties), Some("bc"));
         assert_eq!(texts.get(aside), Some("é"));
         assert_eq!(texts.get(empty), Some(""));

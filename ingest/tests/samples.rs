@@ -13,7 +13,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use hogflare_catalog::tables::{DeadLetterRow, EventRow};
 use hogflare_ingest::protocol::{DecodeLimits, Endpoint, HeaderFacts, Method, decode};
-use hogflare_ingest::{IdSource, NormalizeSettings, Normalized, Outcome, RequestFacts, enrich, normalize};
+use hogflare_ingest::{IdSource, Known, NormalizeSettings, Normalized, Outcome, RequestFacts, enrich, normalize};
 use serde_json::{Map, Value, json};
 
 /// 2026-11-20T05:30:00Z, within three days of every recording.
@@ -83,7 +83,7 @@ fn receive(sample: &Sample) -> Normalized {
     };
     let request = decode(&sample.facts, sample.body.clone(), &DecodeLimits::default()).expect("a valid request");
     let mut normalized = normalize(request, &sample.facts, &settings, &mut ZeroIds).expect("a valid token");
-    enrich(&mut normalized.events, &sample.facts);
+    enrich(&mut normalized.events, &Known::of_client(sample.facts.peer_ip));
     normalized
 }
 

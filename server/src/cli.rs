@@ -103,6 +103,21 @@ pub(crate) struct ServeArgs {
     /// Addresses of proxies whose X-Forwarded-For counts, separated by commas; no ranges
     #[arg(long, env = "HOGFLARE_TRUSTED_PROXIES", default_value = "", value_name = "ADDRESSES")]
     pub(crate) trusted_proxies: String,
+    /// Every request comes through Cloudflare: believe CF-Connecting-IP, CF-IPCountry, CF-Ray and the location headers
+    #[arg(long, env = "HOGFLARE_TRUST_CLOUDFLARE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) trust_cloudflare: bool,
+    /// Header in which a front names the number of the visitor's network, for cf_asn
+    #[arg(long, env = "HOGFLARE_ASN_HEADER", value_name = "HEADER")]
+    pub(crate) asn_header: Option<String>,
+    /// Header in which a front names the organization of that network, for cf_as_organization
+    #[arg(long, env = "HOGFLARE_AS_ORGANIZATION_HEADER", value_name = "HEADER")]
+    pub(crate) as_organization_header: Option<String>,
+    /// City or country database in MaxMind's format, for $geoip_*; read again when it changes
+    #[arg(long, env = "HOGFLARE_GEOIP_DB", value_name = "FILE")]
+    pub(crate) geoip_db: Option<PathBuf>,
+    /// ASN database in MaxMind's format, for cf_asn and cf_as_organization; read again when it changes
+    #[arg(long, env = "HOGFLARE_ASN_DB", value_name = "FILE")]
+    pub(crate) asn_db: Option<PathBuf>,
     /// Fills the column team_id
     #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) team_id: Option<i64>,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hogflare_catalog::tables::GROUP_SLOTS;
 use hogflare_ingest::disk::Durability;
+use hogflare_ingest::enrich::{EnrichSettings, GeoPaths};
 use hogflare_ingest::identity::ConfiguredTypes;
 use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::remote_config::RemoteConfig;
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) admin_tokens: Vec<NamedToken>,
     pub(crate) open_reads: bool,
     pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) enrich: EnrichSettings,
+    pub(crate) geo_paths: GeoPaths,
     pub(crate) normalize: NormalizeSettings,
     pub(crate) signing_secret: Option<String>,
     pub(crate) api_key: Option<String>,
@@ -52,12 +55,24 @@ impl Config {
         let group_types =
             [args.group_type_0, args.group_type_1, args.group_type_2, args.group_type_3, args.group_type_4];
         let trusted_proxies = addresses(&args.trusted_proxies)?;
-        if args.open_reads && (!trusted_proxies.is_empty() || args.listen_sdk.is_some()) {
+        let is_served = !trusted_proxies.is_empty() || args.trust_cloudflare || args.listen_sdk.is_some();
+        if args.open_reads && is_served {
             bail!(
-                "--open-reads is for one's own machine: it cannot be combined with --trusted-proxies or --listen-sdk; \
-                 use a read token"
+                "--open-reads is for one's own machine: it cannot be combined with --trusted-proxies, \
+                 --trust-cloudflare or --listen-sdk; use a read token"
             );
         }
+        let enrich = EnrichSettings {
+            trust_cloudflare: args.trust_cloudflare,
+            asn_header: header_name(args.asn_header, "--asn-header", args.trust_cloudflare)?,
+            as_organization_header: header_name(
+                args.as_organization_header,
+                "--as-organization-header",
+                args.trust_cloudflare,
+            )?,
+        };
+        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        let geo_paths = GeoPaths { geoip: given(args.geoip_db), asn: given(args.asn_db) };
         let catalog = CatalogConfig::new(args.catalog)?;
         let commit_interval = match &args.commit_interval {
             Some(text) => duration(text).context("--commit-interval")?,
@@ -82,6 +97,8 @@ impl Config {
             admin_tokens: tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?,
             open_reads: args.open_reads,
             trusted_proxies,
+            enrich,
+            geo_paths,
             normalize: NormalizeSettings {
                 team_id: args.team_id,
                 group_types: Arc::new(group_types),
@@ -117,6 +134,8 @@ impl Config {
             admin_tokens: Vec::new(),
             open_reads: true,
             trusted_proxies: Vec::new(),
+            enrich: EnrichSettings::default(),
+            geo_paths: GeoPaths::default(),
             normalize: NormalizeSettings::default(),
             signing_secret: None,
             api_key: None,
@@ -211,6 +230,20 @@ pub(crate) fn bytes(text: &str) -> Result<u64> {
     number.checked_mul(factor).with_context(|| format!("{text:?} is too large"))
 }
 
+/// The name of a header, in lower case; an empty one is none.
+fn header_name(name: Option<String>, flag: &str, trust_cloudflare: bool) -> Result<Option<String>> {
+    let Some(name) = name.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        bail!("{flag}: {name:?} is no name of a header; use letters, digits, - and _");
+    }
+    if name.starts_with("cf-") && !trust_cloudflare {
+        bail!("{flag}: {name} looks like a header of Cloudflare, whose headers count with --trust-cloudflare only");
+    }
+    Ok(Some(name))
+}
+
 fn addresses(text: &str) -> Result<Vec<IpAddr>> {
     let parse = |part: &str| part.parse().with_context(|| format!("--trusted-proxies: {part:?} is no IP address"));
     text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
@@ -264,6 +297,9 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         "PERSON_DEBUG_TOKEN" | "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
             Some(format!("{name} is set, but this release has no persons or recordings yet; the setting is ignored"))
         }
+        "MMDB_FILE_LOCATION" => {
+            Some(format!("{name} is PostHog's own; hogflare reads the database that HOGFLARE_GEOIP_DB names"))
+        }
         _ if name.starts_with("CLOUDFLARE_PIPELINE_") => {
             Some(format!("{name} is retired: hogflare writes the Iceberg tables itself; see docs/deployment"))
         }
@@ -303,6 +339,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         Durability::Fsync => "fsync: a 200 survives the process and a power cut",
         Durability::Os => "os: a 200 survives the process, not a power cut",
     };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let group_types: Vec<&str> = config.normalize.group_types.iter().flatten().map(String::as_str).collect();
     let lines = [
         ("listen", config.listen.clone()),
@@ -327,6 +364,11 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("admin-tokens", names(&config.admin_tokens)),
         ("open-reads", config.open_reads.to_string()),
         ("trusted-proxies", config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        ("trust-cloudflare", config.enrich.trust_cloudflare.to_string()),
+        ("asn-header", config.enrich.asn_header.clone().unwrap_or_default()),
+        ("as-organization-header", config.enrich.as_organization_header.clone().unwrap_or_default()),
+        ("geoip-db", path(&config.geo_paths.geoip)),
+        ("asn-db", path(&config.geo_paths.asn)),
         ("team-id", config.normalize.team_id.map(|id| id.to_string()).unwrap_or_default()),
         ("group-types", group_types.join(", ")),
         ("signing-secret", masked(&config.signing_secret).to_owned()),
@@ -342,7 +384,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for (name, value) in lines {
         // A reader that has seen enough closes the pipe.
-        if writeln!(out, "{name:<21} {value}").is_err() {
+        if writeln!(out, "{name:<22} {value}").is_err() {
             return Ok(());
         }
     }
@@ -388,6 +430,24 @@ mod tests {
         assert_eq!(warning("HOGFLARE_LISTEN", &known), None);
         assert_eq!(warning("PATH", &known), None);
         assert!(warning("CLOUDFLARE_PIPELINE_URL", &known).is_some());
+    }
+
+    #[test]
+    fn headers_have_names() {
+        for (name, trusts, expected) in [
+            (Some(" X-ASN "), false, Ok(Some("x-asn"))),
+            (Some("CF-ASN"), true, Ok(Some("cf-asn"))),
+            (Some("CF-ASN"), false, Err("--trust-cloudflare")),
+            (Some("x asn"), false, Err("no name of a header")),
+            (Some(""), false, Ok(None)),
+            (None, false, Ok(None)),
+        ] {
+            match (header_name(name.map(str::to_owned), "--asn-header", trusts), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found.as_deref(), expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, expected) => panic!("{name:?}: {found:?}, not {expected:?}"),
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod start;
 mod tasks;
 mod telemetry;
 mod tokens;
+mod upkeep;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,9 @@ use hogflare_catalog::table_catalog::TableCatalog;
 use hogflare_catalog::{
     Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, OwnedRoot, SystemClock, Table, Views,
 };
+use hogflare_ingest::cookieless::Salts;
 use hogflare_ingest::disk::RealDisk;
+use hogflare_ingest::enrich::GeoFiles;
 use hogflare_ingest::wal::FrameStall;
 use hogflare_ingest::{
     Ingest, IngestParts, IngestSettings, Opened, Recovered, Replay, StateSettings, StateWriter, Writer,
@@ -29,6 +31,7 @@ use crate::start;
 use crate::tasks::{Failures, Tasks};
 use crate::telemetry;
 use crate::tokens::{self, Tokens};
+use crate::upkeep;
 
 /// Data files and manifests whose metadata is kept decoded, about 2 kB each.
 const CACHED_ENTRIES_MAX: usize = 32_000;
@@ -93,7 +96,9 @@ async fn serve(
     query.table_prefix = config.table_prefix.clone();
     let engine = Engine::new(query, Arc::clone(&parts.views), Arc::clone(&parts.cache))
         .map_err(|error| anyhow::anyhow!("cannot start the query engine: {}", error.message))?;
-    let edge = http::Edge::new(&config, Tokens::new(&read_tokens, &config.admin_tokens), metrics.clone());
+    let (geo, salts) = (Arc::clone(&parts.geo), Arc::clone(&parts.salts));
+    let tokens = Tokens::new(&read_tokens, &config.admin_tokens);
+    let edge = http::Edge::new(&config, tokens, metrics.clone(), Arc::clone(&geo), Arc::clone(&salts));
     let failures = Failures::default();
     let services = http::Services {
         failures: failures.clone(),
@@ -106,8 +111,8 @@ async fn serve(
     let mut accept = Tasks::new("accept", &failures);
     let address = listen(&config, &services, &mut accept).await?;
     let mut persist = start_persistence(&parts.lake, &failures);
-    let upkeep = persist.stopped();
-    persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, upkeep));
+    persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, persist.stopped()));
+    persist.spawn("salts and geo files", upkeep::run(geo, salts, persist.stopped()));
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
     let state_writer = std::thread::Builder::new().name("state".to_owned());
@@ -150,6 +155,8 @@ struct Parts {
     /// None if the catalog is remote.
     catalog: Option<Arc<EmbeddedCatalog>>,
     lake: Arc<Lake>,
+    geo: Arc<GeoFiles>,
+    salts: Arc<Salts>,
     ingest: Ingest,
     writer: Writer,
     state_writer: Option<StateWriter>,
@@ -159,7 +166,9 @@ struct Parts {
 /// Opens the folder, the catalog and the log. Needs nothing but the local disk.
 fn open(config: &Config) -> Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let geo = GeoFiles::open(&config.geo_paths).context("--geoip-db and --asn-db name databases of addresses")?;
     let folder = DataFolder::open(&config.data_dir, clock.as_ref())?;
+    let salts = Salts::open(&folder.path, clock.now_us())?;
     let views = Arc::new(Views::new(folder.writer.clone()));
     let objects = Objects::new(config.catalog.storage.clone());
     let cache = Arc::new(MetadataCache::new(objects.clone(), CACHED_ENTRIES_MAX));
@@ -195,7 +204,8 @@ fn open(config: &Config) -> Result<Parts> {
     let opened = Ingest::open(ingest_settings, parts, replay).context("cannot open the log")?;
     let Opened { ingest, writer, state_writer, recovered } = opened;
     lake.connect_log(Arc::new(ingest.positions().clone()));
-    Ok(Parts { folder, views, cache, catalog, lake, ingest, writer, state_writer, recovered })
+    let (geo, salts) = (Arc::new(geo), Arc::new(salts));
+    Ok(Parts { folder, views, cache, catalog, lake, geo, salts, ingest, writer, state_writer, recovered })
 }
 
 fn lake_settings(config: &Config, folder: &DataFolder) -> LakeSettings {

@@ -36,6 +36,9 @@ pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, r
     if config.normalize.known_tokens.is_none() {
         println!("any well-formed project token is accepted");
     }
+    if config.enrich.trust_cloudflare {
+        println!("headers of Cloudflare are believed: let nothing but Cloudflare reach this address");
+    }
     if config.signing_secret.is_some() {
         println!("requests of SDKs must be signed: browsers cannot sign, so posthog-js is refused");
     }

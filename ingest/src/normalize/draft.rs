@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::sent::{Additions, Sent};
 use super::{Fault, fault};
+use crate::enrich::Whose;
 use crate::event::DistinctId;
 use crate::properties::Object;
 use crate::protocol::json::{Json, Member};
@@ -29,6 +30,8 @@ pub(super) struct Draft<'a> {
     additions: Additions<'a>,
     /// Top-level keys without a place of their own, as they stand between the quotes.
     others: Vec<(&'a str, Json<'a>)>,
+    /// Whose address was taken out of it, if that was done.
+    forgotten: Option<Whose>,
 }
 
 impl<'a> Draft<'a> {
@@ -78,7 +81,27 @@ impl<'a> Draft<'a> {
             properties,
             additions,
             others: sent.others,
+            forgotten: None,
         })
+    }
+
+    /// The event with these properties changed (values are JSON) and others removed, without addresses.
+    pub(super) fn rewritten(self, changes: &[(&str, Cow<'_, str>)], removed: &[&str], of: Whose) -> Draft<'a> {
+        let is_added = |key: &str| self.additions.iter().any(|(added, _)| *added == key);
+        let of_properties: Vec<_> = changes.iter().filter(|(key, _)| !is_added(key)).cloned().collect();
+        let kept = self.additions.iter().filter(|(key, _)| !removed.contains(key));
+        let additions = kept.map(|(key, value)| {
+            let changed = changes.iter().find(|(other, _)| other == key);
+            (*key, changed.map_or_else(|| value.clone(), |(_, value)| Cow::Owned(value.clone().into_owned())))
+        });
+        Draft {
+            additions: additions.collect(),
+            properties: self.properties.rewritten(&of_properties, removed),
+            ip: None,
+            others: self.others.into_iter().filter(|(key, _)| *key != "ip" && !removed.contains(key)).collect(),
+            forgotten: Some(of),
+            ..self
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -105,9 +128,18 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether the event names an address beside its properties.
-    pub(super) fn has_ip(&self) -> bool {
-        self.ip.is_some()
+    /// The address that the event names beside its properties.
+    pub(super) fn ip(&self) -> Option<Json<'a>> {
+        self.ip
+    }
+
+    pub(super) fn forgotten(&self) -> Option<Whose> {
+        self.forgotten
+    }
+
+    /// A key of the properties as they will be stored.
+    pub(super) fn property(&self, name: &str) -> Option<Json<'_>> {
+        self.properties.get(name).or_else(|| self.added(name))
     }
 
     /// The text to store, with room for what enrichment adds.

@@ -61,6 +61,7 @@ pub(super) fn identity(
     found.malformed = [("$set", Special::Set), ("$set_once", Special::SetOnce)]
         .into_iter()
         .find_map(|(name, special)| reader.value(special).is_some_and(|value| !value.is_object()).then_some(name));
+    found.takes_automatic = true;
     found.automatic =
         promotion.automatic().iter().map(|(automatic, value)| (*automatic, reader.raw(*value, texts))).collect();
     Ok(found)

@@ -106,7 +106,7 @@ impl<'a> Sent<'a> {
         if changes.is_empty() && !properties.repeats_keys() {
             return properties;
         }
-        properties.rewritten(&changes)
+        properties.rewritten(&changes, &[])
     }
 
     /// `/identify`: plain properties describe the person, unless the sender wrote `$set` itself.

@@ -2,10 +2,11 @@ use hogflare_catalog::tables::EventRow;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::enrich;
+use crate::enrich::{self, Known};
 use crate::event::ProjectToken;
 use crate::testing::{CountingIds, NOW_US, facts, run, settings};
 
+mod cookieless;
 mod identity;
 mod limits;
 mod properties;
@@ -15,7 +16,7 @@ mod times;
 fn one(facts: &RequestFacts, body: &str) -> CapturedEvent {
     let mut normalized = run(facts, body).unwrap_or_else(|refusal| panic!("{body}: {refusal}"));
     assert!(normalized.rejected.is_empty(), "{body}: {:?}", normalized.rejected);
-    enrich(&mut normalized.events, facts);
+    enrich::enrich(&mut normalized.events, &Known::of_client(facts.peer_ip));
     assert_eq!(normalized.events.len(), 1, "{body}");
     normalized.events.remove(0)
 }

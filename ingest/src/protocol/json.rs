@@ -115,6 +115,14 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// As JavaScript takes it for a condition.
+    pub(crate) fn is_truthy(self) -> bool {
+        match self.as_number() {
+            Some(number) => number != 0.0,
+            None => !matches!(self.0, "null" | "false" | "\"\""),
+        }
+    }
+
     pub(crate) fn as_number(self) -> Option<f64> {
         if self.0.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
             self.0.parse().ok()

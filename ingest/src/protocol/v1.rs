@@ -219,6 +219,7 @@ fn detail(reason: Reason) -> &'static str {
         Reason::InvalidProperties | Reason::NotAnObject | Reason::TooDeep => "malformed_event_properties",
         Reason::EventTooLarge => "event_too_big",
         Reason::RecordingOff => "recording_off",
+        Reason::PersonProcessingOff => "person_processing_disabled",
     }
 }
 

@@ -16,9 +16,21 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The peer; if that is a trusted proxy, the right-most address of `X-Forwarded-For` that is none.
-/// Addresses further left are whatever the client typed.
+/// Whom an event is from: the client, unless Cloudflare was told to hide its address (managed transform
+/// "Remove visitor IP headers"). What the connection shows then is Cloudflare's.
+pub(super) fn visitor_ip(edge: &Edge, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    let is_hidden = edge.enrich.trust_cloudflare && headers.contains_key("cf-ray") && cloudflare_ip(headers).is_none();
+    if is_hidden { None } else { client_ip(edge, peer, headers) }
+}
+
+/// What Cloudflare says, if it is trusted. Else the peer; if that is a trusted proxy, the right-most
+/// address of `X-Forwarded-For` that is none. Addresses further left are whatever the client typed.
 pub(super) fn client_ip(edge: &Edge, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    if edge.enrich.trust_cloudflare
+        && let Some(address) = cloudflare_ip(headers)
+    {
+        return Some(address);
+    }
     let trusted = |address: &IpAddr| edge.trusted_proxies.contains(address);
     if !peer.as_ref().is_some_and(trusted) {
         return peer;
@@ -33,6 +45,15 @@ pub(super) fn client_ip(edge: &Edge, peer: Option<IpAddr>, headers: &HeaderMap) 
         }
     }
     peer
+}
+
+/// `CF-Connecting-IP`. Where that is set to a made-up IPv4 address for old servers ("Pseudo IPv4"), the
+/// true one is beside it.
+fn cloudflare_ip(headers: &HeaderMap) -> Option<IpAddr> {
+    let address = |name: &str| header(headers, name)?.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+    let is_made_up = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[0] >= 240);
+    let connecting = address("cf-connecting-ip")?;
+    Some(address("cf-connecting-ipv6").filter(|_| is_made_up(&connecting)).unwrap_or(connecting))
 }
 
 /// An address, perhaps with a port or in brackets.
@@ -74,6 +95,25 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_hop(hop).map(|ip| ip.to_string()).as_deref(), expected, "{hop:?}");
+        }
+    }
+
+    #[test]
+    fn cloudflare_names_the_client() {
+        for (headers, expected) in [
+            (&[("cf-connecting-ip", "81.2.69.142")][..], Some("81.2.69.142")),
+            (&[("cf-connecting-ip", " ::ffff:81.2.69.142 ")], Some("81.2.69.142")),
+            (&[("cf-connecting-ip", "240.16.0.1"), ("cf-connecting-ipv6", "2a02::1")], Some("2a02::1")),
+            (&[("cf-connecting-ip", "81.2.69.142"), ("cf-connecting-ipv6", "2a02::1")], Some("81.2.69.142")),
+            (&[("cf-connecting-ipv6", "2a02::1")], None),
+            (&[("cf-connecting-ip", "a fish")], None),
+            (&[("x-forwarded-for", "81.2.69.142")], None),
+        ] {
+            let pairs = headers.iter().map(|(name, value)| {
+                (axum::http::HeaderName::from_static(name), axum::http::HeaderValue::from_static(value))
+            });
+            let found = cloudflare_ip(&pairs.collect());
+            assert_eq!(found.map(|ip| ip.to_string()).as_deref(), expected, "{headers:?}");
         }
     }
 

@@ -26,7 +26,9 @@ use axum::Router;
 use hogflare_catalog::Lake;
 use hogflare_catalog::embedded::EmbeddedCatalog;
 use hogflare_ingest::Ingest;
+use hogflare_ingest::cookieless::Salts;
 use hogflare_ingest::dead_letters::DeadLetterRate;
+use hogflare_ingest::enrich::{EnrichSettings, GeoFiles};
 use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::DecodeLimits;
 use hogflare_ingest::protocol::remote_config::RemoteConfig;
@@ -67,13 +69,21 @@ pub(crate) struct Edge {
     pub(crate) api_key: Option<String>,
     pub(crate) remote_config: RemoteConfig,
     pub(crate) normalize: NormalizeSettings,
+    pub(crate) enrich: EnrichSettings,
+    pub(crate) geo: Arc<GeoFiles>,
     pub(crate) decode: DecodeLimits,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) dead_letters: DeadLetterRate,
 }
 
 impl Edge {
-    pub(crate) fn new(config: &Config, tokens: Tokens, metrics: PrometheusHandle) -> Edge {
+    pub(crate) fn new(
+        config: &Config,
+        tokens: Tokens,
+        metrics: PrometheusHandle,
+        geo: Arc<GeoFiles>,
+        cookieless_salts: Arc<Salts>,
+    ) -> Edge {
         let quarter = usize::try_from(config.request_bytes_max / 4).unwrap_or(usize::MAX);
         let decode = DecodeLimits::default();
         let decode = DecodeLimits { decoded_bytes_max: decode.decoded_bytes_max.min(quarter), ..decode };
@@ -84,7 +94,9 @@ impl Edge {
             signing_secret: config.signing_secret.clone(),
             api_key: config.api_key.clone(),
             remote_config: config.remote_config,
-            normalize: config.normalize.clone(),
+            normalize: NormalizeSettings { cookieless_salts, ..config.normalize.clone() },
+            enrich: config.enrich.clone(),
+            geo,
             decode,
             metrics,
             dead_letters: DeadLetterRate::default(),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_catalog::{Clock, SystemClock};
 use hogflare_ingest::admission::OverloadReason;
-use hogflare_ingest::enrich::enrich;
+use hogflare_ingest::enrich::{Known, enrich};
 use hogflare_ingest::ids::RandomIds;
 use hogflare_ingest::normalize::{Normalized, Outcome, normalize};
 use hogflare_ingest::protocol::{self, Code, Endpoint, HeaderFacts, Refusal, RequestFacts, SUCCESS_BODY};
@@ -91,9 +91,10 @@ async fn capture(services: &Services, endpoint: Endpoint, request: Request<Body>
     let read = body::read(&services.ingest, &parts.headers, request_body, limit_bytes).await;
     let (bytes, mut permit) = read.map_err(read_refusal)?;
     check_signature(services, &facts, &bytes)?;
+    let known = known(services, &facts, &parts.headers);
     let inflated = body::stated_inflated_bytes(&bytes).min(services.edge.decode.decoded_bytes_max);
     permit.grow_to(bytes.len().max(inflated)).map_err(|overloaded| overload_refusal(&overloaded))?;
-    let normalized = off_the_loop(bytes.len().max(inflated), || decode(services, &facts, bytes))?;
+    let normalized = off_the_loop(bytes.len().max(inflated), || decode(services, &facts, &known, bytes))?;
     let outcome = normalized.outcome();
     let mut normalized = normalized;
     services.edge.dead_letters.keep_within_rate(&mut normalized.rejected, facts.received_at_us);
@@ -124,10 +125,16 @@ pub(super) fn check_signature(services: &Services, facts: &RequestFacts, body: &
     }
 }
 
-fn decode(services: &Services, facts: &RequestFacts, bytes: Bytes) -> Result<Normalized, Refusal> {
+/// What the headers and our files tell of the client.
+pub(super) fn known(services: &Services, facts: &RequestFacts, headers: &HeaderMap) -> Known {
+    let edge = &services.edge;
+    Known::read(&edge.enrich, &edge.geo, facts.peer_ip, |name| Some(headers.get(name)?.as_bytes()))
+}
+
+fn decode(services: &Services, facts: &RequestFacts, known: &Known, bytes: Bytes) -> Result<Normalized, Refusal> {
     let request = protocol::decode(facts, bytes, &services.edge.decode)?;
     let mut normalized = normalize(request, facts, &services.edge.normalize, &mut RandomIds)?;
-    enrich(&mut normalized.events, facts);
+    enrich(&mut normalized.events, known);
     Ok(normalized)
 }
 
@@ -158,7 +165,7 @@ pub(super) fn request_facts(
             hub_signature: text("x-hub-signature"),
             v1: None,
         },
-        peer_ip: facts::client_ip(&services.edge, facts::peer(request), headers),
+        peer_ip: facts::visitor_ip(&services.edge, facts::peer(request), headers),
         received_at_us: SystemClock.now_us(),
     })
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::routing::any;
 use hogflare_ingest::BytesPermit;
-use hogflare_ingest::enrich::enrich;
+use hogflare_ingest::enrich::{Known, enrich};
 use hogflare_ingest::ids::RandomIds;
 use hogflare_ingest::normalize::{Normalized, normalize};
 use hogflare_ingest::protocol::v1::{self, Submitted, V1Facts};
@@ -39,7 +39,8 @@ async fn capture(services: &Services, request: Request<Body>) -> Result<String, 
     let read = body::read(&services.ingest, &parts.headers, request_body, BODY_BYTES_MAX).await;
     let (bytes, mut permit) = read.map_err(sdk::read_refusal)?;
     sdk::check_signature(services, &facts, &bytes)?;
-    let decoded = sdk::off_the_loop(bytes.len(), || decode(services, &facts, bytes, &mut permit));
+    let known = sdk::known(services, &facts, &parts.headers);
+    let decoded = sdk::off_the_loop(bytes.len(), || decode(services, &facts, &known, bytes, &mut permit));
     let (submitted, mut normalized) = decoded?;
     let answer = submitted.answer(&normalized.rejected);
     services.edge.dead_letters.keep_within_rate(&mut normalized.rejected, facts.received_at_us);
@@ -61,6 +62,7 @@ fn request_facts(services: &Services, request: &Request<Body>) -> Result<Request
 fn decode(
     services: &Services,
     facts: &RequestFacts,
+    known: &Known,
     bytes: Bytes,
     permit: &mut BytesPermit,
 ) -> Result<(Submitted, Normalized), Refusal> {
@@ -68,6 +70,6 @@ fn decode(
     permit.grow_to(request.bytes()).map_err(|overloaded| sdk::overload_refusal(&overloaded))?;
     let submitted = Submitted::of(&request);
     let mut normalized = normalize(request, facts, &services.edge.normalize, &mut RandomIds)?;
-    enrich(&mut normalized.events, facts);
+    enrich(&mut normalized.events, known);
     Ok((submitted, normalized))
 }

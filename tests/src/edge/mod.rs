@@ -1,6 +1,7 @@
 //! The edge: proxies in front, tokens, signatures, limits, cut connections.
 
 mod assets;
+mod enrichment;
 mod front;
 mod limits;
 mod proxied;

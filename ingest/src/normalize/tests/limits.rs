@@ -58,8 +58,10 @@ fn limits_hold_at_their_edge() {
     let nested =
         format!(r#"{{"event":"e","distinct_id":"u","properties":{{"a":{}{}}}}}"#, "[".repeat(126), "]".repeat(126));
     assert_eq!(code(batch(&[&nested])), "stored");
-    let fits =
-        format!(r#"{{"event":"e","distinct_id":"u","properties":{{"a":"{}"}}}}"#, "x".repeat((1 << 20) - 1_024 - 8));
+    let fits = format!(
+        r#"{{"event":"e","distinct_id":"u","properties":{{"a":"{}"}}}}"#,
+        "x".repeat((1 << 20) - crate::enrich::ADDED_BYTES_MAX - 8)
+    );
     assert_eq!(code(batch(&[&fits])), "stored");
     assert_eq!(code(batch(&[&fits.replace("xxx", "xxxx")])), "event_too_large");
     let long = "é".repeat(201);
