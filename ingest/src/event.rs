@@ -1,5 +1,6 @@
 //! An event on its way from the wire to its row. The types say what has been checked.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hogflare_catalog::tables::{DeadLetterRow, EventRow, GROUP_SLOTS, Promoted, Slot};
@@ -200,11 +201,11 @@ impl CapturedEvent {
         self.texts.properties()
     }
 
-    /// Tells the person where the sender is. Values are JSON.
-    pub(crate) fn note_place(&mut self, place: &[(Automatic, String)]) {
+    /// Tells the person where the sender is: values that stand in the properties, from `offset` on.
+    pub(crate) fn note_place(&mut self, offset: usize, place: &[(Automatic, Range<usize>)]) {
         if self.identity.takes_automatic {
-            let texts = &mut self.texts;
-            self.identity.automatic.extend(place.iter().map(|(name, json)| (*name, texts.push(json))));
+            let values = place.iter().map(|(name, at)| (*name, TextRef::in_properties(offset + at.start, at.len())));
+            self.identity.automatic.extend(values);
         }
     }
 

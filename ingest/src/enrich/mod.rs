@@ -12,6 +12,7 @@ mod records;
 mod wants;
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use files::{GeoFileError, GeoFiles, GeoPaths};
@@ -58,8 +59,8 @@ struct Located {
     place: Block,
     network: Block,
     asn: Option<i64>,
-    /// What the person of an event gets of it; values are JSON.
-    automatic: Vec<(Automatic, String)>,
+    /// What the person of an event gets of the place: where the values stand in its members.
+    automatic: Vec<(Automatic, Range<usize>)>,
 }
 
 impl Known {
@@ -93,10 +94,16 @@ impl Known {
 
 impl Located {
     fn new(place: Stated, network: Stated) -> Located {
-        let automatic = place.iter().filter_map(|(key, json)| Some((Automatic::of(key.name())?, json.to_owned())));
+        let block = place.block();
+        let automatic = place.iter().filter_map(|(key, json)| {
+            // Quotes inside of values are escaped, so this is the key.
+            let quoted = format!("\"{}\":", key.name());
+            let start = block.members.find(&quoted)? + quoted.len();
+            Some((Automatic::of(key.name())?, start..start + json.len()))
+        });
         Located {
             automatic: automatic.collect(),
-            place: place.block(),
+            place: block,
             asn: network.get(Key::Asn).and_then(|asn| asn.parse().ok()),
             network: network.block(),
         }
@@ -132,8 +139,9 @@ pub fn enrich(events: &mut [CapturedEvent], known: &Known) {
         };
         if let Some(located) = located {
             if wants.place {
-                add(event, &located.place);
-                event.note_place(&located.automatic);
+                if let Some(offset) = add(event, &located.place) {
+                    event.note_place(offset, &located.automatic);
+                }
             }
             if wants.network {
                 add(event, &located.network);
@@ -150,10 +158,10 @@ pub fn enrich(events: &mut [CapturedEvent], known: &Known) {
 }
 
 /// Properties that are added later count for columns like those that were sent: `$geoip_time_zone` comes
-/// before `$timezone`, wherever they are from.
-fn add(event: &mut CapturedEvent, block: &Block) {
+/// before `$timezone`, wherever they are from. Returns where the members stand in the properties.
+fn add(event: &mut CapturedEvent, block: &Block) -> Option<usize> {
     if block.members.is_empty() {
-        return;
+        return None;
     }
     let offset = event.texts.splice_members(&block.members);
     for (column, text) in &block.columns {
@@ -162,6 +170,7 @@ fn add(event: &mut CapturedEvent, block: &Block) {
             ColumnText::Own(text) => event.texts.push(text),
         };
     }
+    Some(offset)
 }
 
 fn ip_block(ip: IpAddr) -> Block {

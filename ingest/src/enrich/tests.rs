@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::*;
@@ -248,7 +248,12 @@ fn the_event_s_own_keys_win() {
         facts.query.push(("ip".to_owned(), query.to_owned()));
         let event = enriched(&known, &facts, &event(own));
         check(&event, &properties, columns, asn);
-        assert_eq!(!pairs(&event).is_empty(), knows_geo, "{own}");
+        let of_event: Map<String, Value> = serde_json::from_str(event.properties()).unwrap();
+        let place = of_event.iter().filter_map(|(key, value)| Some((key.strip_prefix("$geoip_")?, value)));
+        let place: Vec<String> =
+            place.filter(|(key, _)| *key != "disable").map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(pairs(&event), place, "the person is where the event is: {own}");
+        assert_eq!(!place.is_empty(), knows_geo || own.contains("$geoip_c"), "{own}");
     }
 }
 
