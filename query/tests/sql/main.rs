@@ -9,4 +9,5 @@ mod guests;
 mod instants;
 mod limits;
 mod reading;
+mod scoped;
 mod travel;
