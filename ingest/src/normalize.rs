@@ -3,18 +3,19 @@
 //! A bad event does not reject its neighbours; only a request without a usable token is refused as a
 //! whole.
 
+mod address;
 mod columns;
 mod draft;
 mod request;
 mod sent;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use hogflare_catalog::tables::{GROUP_SLOTS, Slot};
 
 use crate::event::{CapturedEvent, DistinctId, PersonMode, Rejected, UuidText, cut, person_id};
 use crate::ids::IdSource;
+use crate::projects::SharedProjects;
 use crate::promote::{Column, Promotion, Special, promote};
 use crate::protocol::json::Json;
 use crate::protocol::shape::Item;
@@ -29,14 +30,14 @@ const EVENT_UUID_CHARACTERS_MAX: usize = 64;
 /// Days between the event and its receipt, above which it goes to the late slot.
 const NEAR_DAYS_MAX: i64 = 3;
 
-/// Settings of the receiving project.
+/// Settings of all projects; what a project has of its own wins.
 #[derive(Clone, Debug)]
 pub struct NormalizeSettings {
     pub team_id: Option<i64>,
     /// Names of the group types whose keys have columns.
     pub group_types: [Option<String>; GROUP_SLOTS],
-    /// Tokens that are accepted; all well-formed ones if not given.
-    pub known_tokens: Option<HashSet<String>>,
+    /// Whose events are taken, and what is settled for each.
+    pub projects: SharedProjects,
     /// Of an event's stored text, enrichment included.
     pub event_bytes_max: usize,
     /// Levels of objects and arrays in an event, its own included.
@@ -50,7 +51,7 @@ impl Default for NormalizeSettings {
         NormalizeSettings {
             team_id: None,
             group_types: Default::default(),
-            known_tokens: None,
+            projects: SharedProjects::default(),
             event_bytes_max: 1 << 20,
             event_depth_max: 128,
             dead_letter_raw_bytes_max: 16 << 10,
@@ -93,7 +94,8 @@ impl Normalized {
 /// Makes events of a request, and dead letters of those that cannot be events.
 ///
 /// # Errors
-/// 401 when the request has no token, a malformed or unknown one, or several.
+/// 401 when the request has no token, a malformed or unknown one, or several; 403 when it comes from a page
+/// of a site that the project does not list.
 pub fn normalize(
     request: Request,
     facts: &RequestFacts,
@@ -153,7 +155,11 @@ impl Normalizer<'_> {
         let Some(fields) = item.fields else {
             return Err(fault(Reason::NotAnObject, "an event must be a JSON object"));
         };
-        let draft = Draft::read(item, fields, self.facts.endpoint)?;
+        let mut draft = Draft::read(item, fields, self.facts.endpoint)?;
+        // What is derived from the address must have been, before it is gone.
+        if !self.context.stores_ip {
+            draft.forget_ip();
+        }
         match draft.name() {
             "$snapshot" => Err(fault(Reason::RecordingOff, "session recording is off")),
             "$performance_event" => Ok(None),
@@ -172,7 +178,7 @@ impl Normalizer<'_> {
         let has_ip = promotion.special(Special::Ip).is_some();
         let mut texts = Texts::new(draft.properties_text(has_ip));
         let columns = columns::promoted(&draft, &promotion, &mut texts);
-        let groups = columns::groups(&promotion, &self.settings.group_types, &mut texts);
+        let groups = columns::groups(&promotion, self.context.group_types(self.settings), &mut texts);
         let context = draft.context.map_or(TextRef::NONE, |context| texts.push(context.raw()));
         let sent_at_us = sent_at_us.filter(|_| time.used_sent_at);
         let extra = self.extra(&draft, &promotion, has_ip, sent_at_us, &mut texts);
@@ -187,7 +193,7 @@ impl Normalizer<'_> {
             uuid_text: UuidText::from(uuid),
             uuid_is_clients,
             token: self.context.token.clone(),
-            team_id: self.settings.team_id,
+            team_id: self.context.team_id,
             name: Box::from(cut(draft.name(), EVENT_NAME_CHARACTERS_MAX)),
             person_id: self.person(&distinct_id),
             distinct_id,
@@ -200,7 +206,7 @@ impl Normalizer<'_> {
             context,
             extra,
             cf_asn,
-            wants_ip: !has_ip && !draft.has_ip() && !self.context.refuses_ip,
+            wants_ip: !has_ip && !draft.has_ip() && !self.context.refuses_ip && self.context.stores_ip,
             texts,
         })
     }
@@ -288,7 +294,8 @@ impl Normalizer<'_> {
     }
 
     fn rejected(&mut self, item: usize, of: Item<'_>, fault: Fault) -> Rejected {
-        let raw = of.json.raw().as_bytes();
+        let raw = if self.context.stores_ip { Cow::Borrowed(of.json.raw()) } else { address::without(of) };
+        let raw = raw.as_bytes();
         let readable = draft::Readable::read(of);
         let user_agent = || self.facts.headers.user_agent.as_deref()?.split_whitespace().next().map(str::to_owned);
         Rejected {
@@ -304,7 +311,7 @@ impl Normalizer<'_> {
             item,
             lib: readable.lib.map(|lib| cut(&lib, EVENT_NAME_CHARACTERS_MAX).to_owned()).or_else(user_agent),
             raw: raw[..raw.len().min(self.settings.dead_letter_raw_bytes_max)].to_vec(),
-            raw_length_bytes: raw.len(),
+            raw_length_bytes: of.json.raw().len(),
         }
     }
 }

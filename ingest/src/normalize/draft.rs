@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::sent::{Additions, Sent};
-use super::{Fault, fault};
+use super::{Fault, address, fault};
 use crate::event::DistinctId;
 use crate::properties::Object;
 use crate::protocol::json::{Json, Member};
@@ -105,6 +105,15 @@ impl<'a> Draft<'a> {
     /// Whether the event names an address beside its properties.
     pub(super) fn has_ip(&self) -> bool {
         self.ip.is_some()
+    }
+
+    /// Drops the address that the client sent, wherever it names one.
+    pub(super) fn forget_ip(&mut self) {
+        self.ip = None;
+        self.others.retain(|(key, _)| !address::is_top_level(key));
+        if self.properties.get(address::PROPERTY).is_some() {
+            self.properties = self.properties.without(address::PROPERTY);
+        }
     }
 
     /// The text to store, with room for what enrichment adds.

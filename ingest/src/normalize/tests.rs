@@ -8,6 +8,7 @@ use crate::testing::{CountingIds, NOW_US, facts, run, settings};
 
 mod identity;
 mod limits;
+mod projects;
 mod properties;
 mod times;
 
@@ -24,6 +25,10 @@ fn one(facts: &RequestFacts, body: &str) -> CapturedEvent {
 fn event_with(keys: &str) -> String {
     let comma = if keys.is_empty() { "" } else { "," };
     format!(r#"{{"event":"e","distinct_id":"u","api_key":"t"{comma}{keys}}}"#)
+}
+
+fn projects(text: &str) -> SharedProjects {
+    SharedProjects::new(crate::Projects::parse(text).unwrap())
 }
 
 fn no_ip() -> RequestFacts {
