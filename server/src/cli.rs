@@ -88,7 +88,8 @@ pub(crate) struct ServeArgs {
     /// Memory for requests in flight; one body may take a quarter
     #[arg(long, env = "HOGFLARE_REQUEST_BYTES_MAX", default_value = "128MiB", value_name = "BYTES")]
     pub(crate) request_bytes_max: String,
-    /// Tokens that read, as name:secret, separated by ; or newline. The one in <data-dir>/read-token reads too
+    /// Tokens that read, as name:secret[:project,…], separated by ; or newline; with project tokens only the rows of
+    /// these, in SQL alone. The one in <data-dir>/read-token reads everything
     #[arg(long, env = "HOGFLARE_READ_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) read_tokens: String,
     /// Tokens that read and change tables at /iceberg, as name:secret, separated by ; or newline
@@ -100,6 +101,10 @@ pub(crate) struct ServeArgs {
     /// Addresses of proxies whose X-Forwarded-For counts, separated by commas; no ranges
     #[arg(long, env = "HOGFLARE_TRUSTED_PROXIES", default_value = "", value_name = "ADDRESSES")]
     pub(crate) trusted_proxies: String,
+    /// Projects whose events are taken: a file that is read again when it changes, or JSON that begins with [ or {.
+    /// Without it every well-formed project token is one
+    #[arg(long, env = "HOGFLARE_PROJECTS", value_name = "FILE", hide_env_values = true)]
+    pub(crate) projects: Option<String>,
     /// Fills the column team_id
     #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) team_id: Option<i64>,

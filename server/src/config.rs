@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use hogflare_ingest::SharedProjects;
 use hogflare_ingest::disk::Durability;
 use hogflare_ingest::normalize::NormalizeSettings;
 
 use crate::catalog::CatalogConfig;
 use crate::cli::{self, ServeArgs};
-use crate::tokens::NamedToken;
+use crate::projects::{self, ProjectsFile};
+use crate::tokens::{self, NamedToken};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) open_reads: bool,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) normalize: NormalizeSettings,
+    /// Where the projects of [`Config::normalize`] stand, if in a file.
+    pub(crate) projects_file: Option<ProjectsFile>,
     pub(crate) signing_secret: Option<String>,
     pub(crate) api_key: Option<String>,
     pub(crate) log: String,
@@ -57,6 +61,11 @@ impl Config {
             Some(text) => duration(text).context("--commit-interval")?,
             None => catalog.commit_interval(),
         };
+        let read_tokens = tokens::parse_read(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?;
+        let admin_tokens = tokens::parse_admin(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?;
+        tokens::check_secrets(&read_tokens.iter().chain(&admin_tokens).collect::<Vec<_>>())?;
+        let (projects, projects_file) = projects::read(args.projects.as_deref()).context("--projects")?;
+        let projects = SharedProjects::new(projects);
         Ok(Config {
             listen: args.listen,
             listen_sdk: args.listen_sdk,
@@ -71,11 +80,17 @@ impl Config {
             tail_bytes_max: at_least(8 << 20, &args.tail_bytes_max).context("--tail-bytes-max")?,
             wal_bytes_max: at_least(256 << 20, &args.wal_bytes_max).context("--wal-bytes-max")?,
             request_bytes_max: at_least(8 << 20, &args.request_bytes_max).context("--request-bytes-max")?,
-            read_tokens: tokens(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?,
-            admin_tokens: tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?,
+            read_tokens,
+            admin_tokens,
             open_reads: args.open_reads,
             trusted_proxies,
-            normalize: NormalizeSettings { team_id: args.team_id, group_types, ..NormalizeSettings::default() },
+            normalize: NormalizeSettings {
+                team_id: args.team_id,
+                group_types,
+                projects,
+                ..NormalizeSettings::default()
+            },
+            projects_file,
             signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
             api_key: args.api_key,
             log: args.log,
@@ -105,6 +120,7 @@ impl Config {
             open_reads: true,
             trusted_proxies: Vec::new(),
             normalize: NormalizeSettings::default(),
+            projects_file: None,
             signing_secret: None,
             api_key: None,
             log: "warn".to_owned(),
@@ -183,25 +199,6 @@ fn addresses(text: &str) -> Result<Vec<IpAddr>> {
     text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
 }
 
-/// `name:secret` entries. Entries for single projects are refused until their reads can be confined.
-/// `name:secret` entries, separated by `;` or newline.
-pub(crate) fn tokens(text: &str) -> Result<Vec<NamedToken>> {
-    let entries = text.split([';', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
-    entries
-        .map(|entry| {
-            let (name, rest) = entry.split_once(':').context("an entry is not name:secret")?;
-            let (secret, projects) = rest.split_once(':').map_or((rest, None), |(secret, rest)| (secret, Some(rest)));
-            if projects.is_some() {
-                bail!("{name}: tokens for single projects are not supported yet; leave the projects out");
-            }
-            if secret.len() < 8 {
-                bail!("{name}: the secret is shorter than 8 characters");
-            }
-            Ok(NamedToken::new(name.trim(), secret.trim()))
-        })
-        .collect()
-}
-
 fn stalls(text: &str) -> Result<Vec<(String, Duration)>> {
     let entries = text.split(',').filter(|entry| !entry.is_empty());
     entries
@@ -225,7 +222,7 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         return None;
     }
     match name {
-        "HOGFLARE_PROJECTS" | "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
+        "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
             Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
         }
         "PERSON_DEBUG_TOKEN" | "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
@@ -264,13 +261,13 @@ fn distance(left: &str, right: &str) -> usize {
 pub(crate) fn print(args: ServeArgs) -> Result<()> {
     let config = Config::new(args)?;
     let masked = |secret: &Option<String>| if secret.is_some() { "(set)" } else { "(not set)" };
-    let names = |tokens: &[NamedToken]| tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |tokens: &[NamedToken]| tokens.iter().map(NamedToken::describe).collect::<Vec<_>>().join(", ");
     let durability = match config.durability {
         Durability::Fsync => "fsync: a 200 survives the process and a power cut",
         Durability::Os => "os: a 200 survives the process, not a power cut",
     };
     let group_types: Vec<&str> = config.normalize.group_types.iter().flatten().map(String::as_str).collect();
-    let lines = [
+    let mut lines = vec![
         ("listen", config.listen.clone()),
         ("listen-sdk", config.listen_sdk.clone().unwrap_or_default()),
         ("metrics-listen", config.metrics_listen.clone().unwrap_or_default()),
@@ -299,6 +296,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("log", config.log.clone()),
         ("log-format", if config.log_json { "json" } else { "text" }.to_owned()),
     ];
+    lines.extend(projects::lines(&config.normalize.projects.load(), config.projects_file.as_ref()));
     let mut out = std::io::stdout().lock();
     for (name, value) in lines {
         // A reader that has seen enough closes the pipe.
@@ -348,13 +346,5 @@ mod tests {
         assert_eq!(warning("HOGFLARE_LISTEN", &known), None);
         assert_eq!(warning("PATH", &known), None);
         assert!(warning("CLOUDFLARE_PIPELINE_URL", &known).is_some());
-    }
-
-    #[test]
-    fn tokens_with_projects_are_refused() {
-        assert_eq!(tokens("bi:12345678; ops:abcdefgh").expect("valid").len(), 2);
-        assert!(tokens("bi:12345678:phc_a").is_err());
-        assert!(tokens("bi:short").is_err());
-        assert!(tokens("nothing").is_err());
     }
 }

@@ -105,6 +105,9 @@ async fn serve(
     let address = listen(&config, &services, &mut accept).await?;
     let mut persist = start_persistence(&parts.lake, &failures);
     let upkeep = persist.stopped();
+    if let Some(file) = config.projects_file.clone() {
+        persist.spawn("projects", file.watch(config.normalize.projects.clone(), persist.stopped()));
+    }
     persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, upkeep));
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;

@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_ingest::protocol::stub::{FlagsShape, flags_body, read_flags_request, remote_config, remote_config_js};
-use hogflare_ingest::protocol::{self, Endpoint, Refusal};
+use hogflare_ingest::protocol::{self, Code, Endpoint, Refusal};
 use uuid::Uuid;
 
-use super::{Services, body, cors, sdk};
+use super::{Services, body, cors, facts, sdk};
 
 const FLAGS_BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -31,11 +31,8 @@ pub(super) fn routes(services: &Services) -> Router {
         }
     }
     router
-        .route("/array/{token}/config", any(|path: Path<String>, request: Request<Body>| config(path, request, false)))
-        .route(
-            "/array/{token}/config.js",
-            any(|path: Path<String>, request: Request<Body>| config(path, request, true)),
-        )
+        .route("/array/{token}/config", any(|state, path, request| config(state, path, request, false)))
+        .route("/array/{token}/config.js", any(|state, path, request| config(state, path, request, true)))
         .with_state(services.clone())
 }
 
@@ -68,6 +65,7 @@ async fn answer_flags(services: &Services, route: Route, request: Request<Body>)
         Route::Decide => FlagsShape::of_decide(version),
     };
     let token = asked.token.or_else(|| services.edge.api_key.clone()).unwrap_or_default();
+    services.edge.normalize.projects.load().admit(token.trim(), facts.headers.origin.as_deref())?;
     let with_config = route == Route::Decide || facts.query("config") == Some("true");
     Ok(flags_body(shape, &Uuid::new_v4().to_string(), with_config.then_some(token.as_str())))
 }
@@ -78,10 +76,25 @@ fn not_found(headers: &HeaderMap) -> Response {
     response
 }
 
-async fn config(Path(token): Path<String>, request: Request<Body>, script: bool) -> Response {
+async fn config(
+    State(services): State<Services>,
+    Path(token): Path<String>,
+    request: Request<Body>,
+    script: bool,
+) -> Response {
     let headers = request.headers();
     if request.method() == Method::OPTIONS {
         return cors::preflight(headers);
+    }
+    let projects = services.edge.normalize.projects.load();
+    match projects.admit(&token, facts::origin(headers).as_deref()) {
+        Err(refusal) if refusal.code == Code::UnknownToken => return not_found(headers),
+        Err(refusal) => {
+            let mut response = sdk::refused(&refusal);
+            cors::allow(headers, response.headers_mut());
+            return response;
+        }
+        Ok(_) => {}
     }
     let (body, kind) = match script {
         true => (remote_config_js(&token), "application/javascript; charset=utf-8"),
