@@ -2,6 +2,7 @@
 
 mod front;
 mod limits;
+mod projects;
 mod proxied;
 mod retry;
 mod signing;
