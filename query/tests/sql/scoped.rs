@@ -242,7 +242,7 @@ async fn the_past_is_confined_as_well() {
     for (a, b) in [("a1", "b1"), ("a2", "b2")] {
         lake.commit(&[row("phc_a", a), row("phc_b", b)]).await;
         let view = lake.views.current();
-        let snapshot = view.head(Table::Events).unwrap().snapshot().unwrap().clone();
+        let snapshot = view.head(Table::Events).unwrap().snapshot().unwrap();
         let time = chrono::DateTime::from_timestamp_millis(snapshot.timestamp_ms()).unwrap().to_rfc3339();
         times.push((snapshot.snapshot_id().to_string(), time));
     }
@@ -285,14 +285,8 @@ async fn the_project_is_found_by_field_id() {
         fields.iter_mut().find(|field| field.name == "api_key").unwrap().name = "tenant".into();
         fields.push(optional(900, "api_key", PrimitiveType::String));
     });
-    let ids = |lake: &Lake| {
-        let head = Arc::clone(lake.views.current().head(Table::Events).unwrap());
-        move |name: &str| {
-            let schema = head.metadata.current_schema();
-            schema.field_id_by_name(name).unwrap()
-        }
-    };
-    let id = ids(&lake);
+    let head = Arc::clone(lake.views.current().head(Table::Events).unwrap());
+    let id = |name: &str| head.metadata.current_schema().field_id_by_name(name).unwrap();
     let column = |name: &str, kind: DataType, values: ArrayRef| {
         let metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id(name).to_string())]);
         (Arc::new(Field::new(name, kind, true).with_metadata(metadata)), values)

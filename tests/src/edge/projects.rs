@@ -349,8 +349,7 @@ fn tokens_of_single_projects_read_these_alone() {
     }
     let explained = ask(&server, A, json!({"sql": "explain select count(event) from events"})).text();
     assert!(explained.contains("ScopedExec") && !explained.contains("parquet"), "{explained}");
-    let stats =
-        |secret| ask(&server, secret, json!({"sql": "select count(event) from events"})).json()["stats"].clone();
+    let stats = |secret| ask(&server, secret, json!({"sql": "select event from events"})).json()["stats"].clone();
     assert!(stats(A).get("rows_scanned").is_none() && stats(A).get("files_scanned").is_none(), "{}", stats(A));
     assert_eq!(stats(ALL)["rows_scanned"], 14, "{}", stats(ALL));
 }
@@ -394,7 +393,7 @@ fn tokens_of_single_projects_open_sql_alone() {
     assert_eq!((login(A), login(ALL), login("nobody's")), (403, 200, 401));
 
     let counted = server.run(&["sql", "select count(*) as n from events", "--format", "csv", "--token", A]);
-    assert_eq!(String::from_utf8_lossy(&counted.stdout), "n\n6\n", "{counted:?}");
+    assert_eq!(String::from_utf8_lossy(&counted.stdout), "n\r\n6\r\n", "{counted:?}");
     let audit = server.run(&["audit", "--token", A]);
     assert_eq!(audit.status.code(), Some(2), "{audit:?}");
     assert!(String::from_utf8_lossy(&audit.stderr).contains("single projects"), "{audit:?}");
