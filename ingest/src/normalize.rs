@@ -3,6 +3,7 @@
 //! A bad event does not reject its neighbours; only a request without a usable token is refused as a
 //! whole.
 
+mod address;
 mod columns;
 mod cookieless;
 mod draft;
@@ -12,7 +13,6 @@ mod sent;
 mod wants;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use hogflare_catalog::tables::{GROUP_SLOTS, Slot};
@@ -23,6 +23,7 @@ use crate::cookieless::Salts;
 use crate::event::{CapturedEvent, DistinctId, Rejected, UuidText, cut};
 use crate::identity;
 use crate::ids::IdSource;
+use crate::projects::SharedProjects;
 use crate::promote::{Column, Promotion, Special, promote};
 use crate::protocol::json::Json;
 use crate::protocol::shape::Item;
@@ -37,14 +38,14 @@ const EVENT_UUID_CHARACTERS_MAX: usize = 64;
 /// Days between the event and its receipt, above which it goes to the late slot.
 const NEAR_DAYS_MAX: i64 = 3;
 
-/// Settings of the receiving project.
+/// Settings of all projects; what a project has of its own wins.
 #[derive(Clone, Debug)]
 pub struct NormalizeSettings {
     pub team_id: Option<i64>,
-    /// Names of the group types whose slots are fixed.
+    /// Names of the group types whose slots are fixed, where the project settles none.
     pub group_types: Arc<[Option<String>; GROUP_SLOTS]>,
-    /// Tokens that are accepted; all well-formed ones if not given.
-    pub known_tokens: Option<HashSet<String>>,
+    /// Whose events are taken, and what is settled for each.
+    pub projects: SharedProjects,
     /// Of an event's stored text, enrichment included.
     pub event_bytes_max: usize,
     /// Levels of objects and arrays in an event, its own included.
@@ -60,7 +61,7 @@ impl Default for NormalizeSettings {
         NormalizeSettings {
             team_id: None,
             group_types: Default::default(),
-            known_tokens: None,
+            projects: SharedProjects::default(),
             event_bytes_max: 1 << 20,
             event_depth_max: 128,
             dead_letter_raw_bytes_max: 16 << 10,
@@ -107,7 +108,8 @@ impl Normalized {
 /// Makes events of a request, and dead letters of those that cannot be events.
 ///
 /// # Errors
-/// 401 when the request has no token, a malformed or unknown one, or several.
+/// 401 when the request has no token, a malformed or unknown one, or several; 403 when it comes from a page
+/// of a site that the project does not list.
 pub fn normalize(
     request: Request,
     facts: &RequestFacts,
@@ -167,7 +169,10 @@ impl Normalizer<'_> {
         let Some(fields) = item.fields else {
             return Err(fault(Reason::NotAnObject, "an event must be a JSON object"));
         };
-        let draft = Draft::read(item, fields, self.facts)?;
+        let mut draft = Draft::read(item, fields, self.facts)?;
+        if !self.context.stores_ip {
+            draft.forget_ip();
+        }
         match draft.name() {
             "$snapshot" => Err(fault(Reason::RecordingOff, "session recording is off")),
             "$performance_event" => Ok(None),
@@ -212,13 +217,13 @@ impl Normalizer<'_> {
         let cf_asn = promotion.column(Column::CfAsn).and_then(|asn| asn.scalar()?.parse().ok());
         let (key, person_id) = self.person(&distinct_id);
         let whose = (&self.context.token, key);
-        let identity = persons::identity(draft, promotion, whose, &self.settings.group_types, &mut texts)?;
+        let identity = persons::identity(draft, promotion, whose, self.context.group_types(self.settings), &mut texts)?;
         Ok(CapturedEvent {
             uuid,
             uuid_text: UuidText::from(uuid),
             uuid_is_clients,
             token: self.context.token.clone(),
-            team_id: self.settings.team_id,
+            team_id: self.context.team_id,
             name: Box::from(cut(draft.name(), EVENT_NAME_CHARACTERS_MAX)),
             person_id,
             identity,
@@ -319,7 +324,8 @@ impl Normalizer<'_> {
     }
 
     fn rejected(&mut self, item: usize, of: Item<'_>, fault: Fault) -> Rejected {
-        let raw = of.json.raw().as_bytes();
+        let raw = if self.context.stores_ip { Cow::Borrowed(of.json.raw()) } else { address::without(of) };
+        let raw = raw.as_bytes();
         let readable = draft::Readable::read(of);
         let user_agent = || self.facts.headers.user_agent.as_deref()?.split_whitespace().next().map(str::to_owned);
         Rejected {
@@ -335,7 +341,7 @@ impl Normalizer<'_> {
             item,
             lib: readable.lib.map(|lib| cut(&lib, EVENT_NAME_CHARACTERS_MAX).to_owned()).or_else(user_agent),
             raw: raw[..raw.len().min(self.settings.dead_letter_raw_bytes_max)].to_vec(),
-            raw_length_bytes: raw.len(),
+            raw_length_bytes: of.json.raw().len(),
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum ErrorCode {
     DivisionByZero,
     ReadOnly,
     Unauthorized,
+    /// Not with this token: it reads single projects.
+    Forbidden,
     Timeout,
     Cancelled,
     /// Also SQL that is too deep or has too many operators.
@@ -47,6 +49,7 @@ impl ErrorCode {
             ErrorCode::DivisionByZero => ("division_by_zero", 400, "22012"),
             ErrorCode::ReadOnly => ("read_only", 403, "42501"),
             ErrorCode::Unauthorized => ("unauthorized", 401, "28000"),
+            ErrorCode::Forbidden => ("forbidden", 403, "42501"),
             ErrorCode::Timeout => ("timeout", 408, "57014"),
             ErrorCode::Cancelled => ("cancelled", 409, "57014"),
             ErrorCode::SqlTooLong => ("sql_too_long", 413, "54000"),

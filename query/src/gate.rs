@@ -23,6 +23,7 @@ use crate::error::{ErrorCode, Result, SqlError};
 use crate::params::Params;
 use crate::request::SQL_BYTES_MAX;
 use crate::scan::IcebergTable;
+use crate::scoped::{self, Scope, ScopedTable};
 use crate::snapshots::SnapshotsTable;
 
 /// Brackets inside one another.
@@ -271,7 +272,12 @@ fn refused(name: &str) -> SqlError {
 }
 
 /// The plan of a statement that [`parse`] let through, with the parameters bound.
-pub(crate) async fn plan(state: &SessionState, statement: Statement, params: Params) -> Result<LogicalPlan> {
+pub(crate) async fn plan(
+    state: &SessionState,
+    statement: Statement,
+    params: Params,
+    scope: &Scope,
+) -> Result<LogicalPlan> {
     let (statement, values) = params.declare_in(statement)?;
     let plan = match state.statement_to_plan(statement).await? {
         LogicalPlan::Statement(PlanStatement::Prepare(declared)) => Arc::unwrap_or_clone(declared.input),
@@ -281,27 +287,29 @@ pub(crate) async fn plan(state: &SessionState, statement: Statement, params: Par
         Some(values) => plan.with_param_values(values)?,
         None => plan,
     };
-    check_plan(&plan)?;
+    check_plan(&plan, scope)?;
     Ok(plan)
 }
 
-fn check_plan(plan: &LogicalPlan) -> Result<()> {
+fn check_plan(plan: &LogicalPlan, scope: &Scope) -> Result<()> {
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(plan).map_err(|_| refused("writing"))?;
     let mut found = Ok(());
     plan.apply_with_subqueries(|node| {
-        found = check_node(node);
+        found = check_node(node, scope);
         Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     found
 }
 
-fn check_node(node: &LogicalPlan) -> Result<()> {
+fn check_node(node: &LogicalPlan, scope: &Scope) -> Result<()> {
     match node {
-        LogicalPlan::TableScan(scan) if !is_ours(scan) => {
+        LogicalPlan::TableScan(scan) if !is_ours(scan, scope) => {
             let message = format!("table '{}' not found", scan.table_name);
             Err(SqlError::new(ErrorCode::UnknownTable, message))
         }
+        // Counts what operators did, and the time that they took.
+        LogicalPlan::Analyze(_) if !scope.is_all() => Err(scoped::refused("EXPLAIN ANALYZE")),
         LogicalPlan::Extension(extension) => Err(refused(extension.node.name())),
         LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_) => {
             Err(refused("writing"))
@@ -311,16 +319,18 @@ fn check_node(node: &LogicalPlan) -> Result<()> {
 }
 
 /// Our tables, the harmless part of the information schema, and functions that make rows from nothing.
-fn is_ours(scan: &TableScan) -> bool {
+/// For a reader of single projects only tables that are confined to them.
+fn is_ours(scan: &TableScan, scope: &Scope) -> bool {
     if scan.table_name.schema() == Some("information_schema") {
         return scan.table_name.table() != "df_settings";
     }
     let Some(source) = scan.source.as_any().downcast_ref::<DefaultTableSource>() else { return false };
     let provider = source.table_provider.as_any();
-    provider.is::<IcebergTable>()
-        || provider.is::<SnapshotsTable>()
-        || provider.is::<GenerateSeriesTable>()
-        || provider.is::<CteWorkTable>()
+    let is_table = match scope {
+        Scope::All => provider.is::<IcebergTable>() || provider.is::<SnapshotsTable>(),
+        Scope::Only(_) => provider.is::<ScopedTable>(),
+    };
+    is_table || provider.is::<GenerateSeriesTable>() || provider.is::<CteWorkTable>()
 }
 
 #[cfg(test)]

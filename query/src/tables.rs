@@ -16,6 +16,7 @@ use hogflare_catalog::{ReadView, Table, TableView};
 use parking_lot::Mutex;
 
 use crate::scan::{IcebergTable, ScanContext, ScanCounts};
+use crate::scoped::{self, Scope, ScopedTable};
 use crate::settings::QuerySettings;
 use crate::snapshots::SnapshotsTable;
 use crate::travel::TimeTravel;
@@ -34,6 +35,7 @@ pub(crate) struct QueryTables {
     pub(crate) view: Arc<ReadView>,
     /// None for the present, the tail included.
     pub(crate) past: Option<TimeTravel>,
+    pub(crate) scope: Scope,
     pub(crate) context: Arc<ScanContext>,
     pub(crate) counts: Arc<ScanCounts>,
     pub(crate) namespace: String,
@@ -49,12 +51,14 @@ impl QueryTables {
         settings: &QuerySettings,
         view: Arc<ReadView>,
         past: Option<TimeTravel>,
+        scope: Scope,
         context: &Arc<ScanContext>,
         planner: &Arc<SessionState>,
     ) -> Arc<QueryTables> {
         Arc::new(QueryTables {
             view,
             past,
+            scope,
             context: Arc::clone(context),
             counts: Arc::new(ScanCounts::default()),
             namespace: settings.namespace.clone(),
@@ -88,7 +92,7 @@ impl QueryTables {
     }
 
     fn is_ready(&self, table: Table) -> bool {
-        self.read(table).is_ok()
+        self.read(table).is_ok_and(|view| self.scope.is_all() || scoped::project_column(table, &view).is_some())
     }
 
     /// The table at the instant that the query asks for.
@@ -100,14 +104,27 @@ impl QueryTables {
         }
     }
 
-    fn provider(&self, table: Table, view: TableView) -> Arc<IcebergTable> {
+    /// The one place where a table becomes readable, confined to the projects of the reader.
+    fn provider(&self, table: Table, view: TableView) -> Result<Arc<dyn TableProvider>> {
         let snapshot = view.snapshot().map(|snapshot| snapshot.snapshot_id());
         self.used.lock().insert(table.short_name(), snapshot);
-        Arc::new(IcebergTable::new(view, Arc::clone(&self.context), Arc::clone(&self.counts)))
+        let whole = IcebergTable::new(view, Arc::clone(&self.context), Arc::clone(&self.counts));
+        Ok(match &self.scope {
+            Scope::All => Arc::new(whole),
+            Scope::Only(projects) => Arc::new(ScopedTable::new(table, whole, projects)?),
+        })
     }
 
-    fn table(&self, table: Table) -> Result<Arc<IcebergTable>> {
-        Ok(self.provider(table, self.read(table)?))
+    fn table(&self, table: Table) -> Result<Arc<dyn TableProvider>> {
+        self.provider(table, self.read(table)?)
+    }
+
+    /// Counts and sizes of whole tables, which hold the rows of all projects.
+    fn snapshots(&self) -> Result<Arc<dyn TableProvider>> {
+        if !self.scope.is_all() {
+            return Err(DataFusionError::External(Box::new(scoped::refused("lake.snapshots"))));
+        }
+        Ok(Arc::new(SnapshotsTable::new(&self.view)?))
     }
 }
 
@@ -193,7 +210,7 @@ impl SchemaProvider for Schema {
             Level::Bound => Vec::new(),
             Level::Tables => {
                 let tables = ready.map(|table| format!("{}{}", self.tables.prefix, table.short_name()));
-                tables.chain([SNAPSHOTS.to_owned()]).collect()
+                tables.chain(self.tables.scope.is_all().then(|| SNAPSHOTS.to_owned())).collect()
             }
         }
     }
@@ -211,10 +228,10 @@ impl SchemaProvider for Schema {
             Level::Bound => {
                 let Some(table) = views::table_named(name) else { return Ok(None) };
                 let view = self.tables.read(table)?;
-                let provider = self.tables.provider(table, view.clone());
+                let provider = self.tables.provider(table, view.clone())?;
                 Ok(Some(views::bound(table, &view, provider)?))
             }
-            Level::Tables if name == SNAPSHOTS => Ok(Some(Arc::new(SnapshotsTable::new(&self.tables.view)?))),
+            Level::Tables if name == SNAPSHOTS => Ok(Some(self.tables.snapshots()?)),
             Level::Tables => {
                 let Some(table) = self.tables.named(name) else { return Ok(None) };
                 Ok(Some(self.tables.table(table)?))

@@ -11,8 +11,6 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use hogflare_catalog::tables::{arrow_schema, field_id};
 use hogflare_catalog::{Table, TableView};
 
-use crate::scan::IcebergTable;
-
 /// What the names of tables begin with in the text of views, whatever the installation uses.
 const CANONICAL_PREFIX: &str = "hogflare_";
 
@@ -58,7 +56,11 @@ pub(crate) async fn plan(session: &SessionState, text: &str) -> Result<Arc<dyn T
 
 /// A table with exactly our columns under our names, whatever others have renamed; a column that they
 /// dropped is null.
-pub(crate) fn bound(table: Table, view: &TableView, provider: Arc<IcebergTable>) -> Result<Arc<dyn TableProvider>> {
+pub(crate) fn bound(
+    table: Table,
+    view: &TableView,
+    provider: Arc<dyn TableProvider>,
+) -> Result<Arc<dyn TableProvider>> {
     let present = view.schema();
     let columns = arrow_schema(table);
     let columns = columns.fields().iter().enumerate().map(|(index, ours)| {

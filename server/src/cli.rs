@@ -91,7 +91,8 @@ pub(crate) struct ServeArgs {
     /// Memory for persons and groups that were used lately; all others are read from the state file
     #[arg(long, env = "HOGFLARE_STATE_MEMORY_MAX", default_value = "128MiB", value_name = "BYTES")]
     pub(crate) state_memory_max: String,
-    /// Tokens that read, as name:secret, separated by ; or newline. The one in <data-dir>/read-token reads too
+    /// Tokens that read, as name:secret[:project,…], separated by ; or newline; with project tokens only the rows of
+    /// these, in SQL alone. The one in <data-dir>/read-token reads everything
     #[arg(long, env = "HOGFLARE_READ_TOKENS", default_value = "", hide_env_values = true, hide_default_value = true)]
     pub(crate) read_tokens: String,
     /// Tokens that read and change tables at /iceberg, as name:secret, separated by ; or newline
@@ -118,6 +119,10 @@ pub(crate) struct ServeArgs {
     /// ASN database in MaxMind's format, for cf_asn and cf_as_organization; read again when it changes
     #[arg(long, env = "HOGFLARE_ASN_DB", value_name = "FILE")]
     pub(crate) asn_db: Option<PathBuf>,
+    /// Projects whose events are taken: a file that is read again when it changes, or JSON that begins with [ or {.
+    /// Without it every well-formed project token is one
+    #[arg(long, env = "HOGFLARE_PROJECTS", value_name = "FILE", hide_env_values = true)]
+    pub(crate) projects: Option<String>,
     /// Fills the column team_id
     #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) team_id: Option<i64>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hogflare_catalog::tables::GROUP_SLOTS;
+use hogflare_ingest::SharedProjects;
 use hogflare_ingest::disk::Durability;
 use hogflare_ingest::enrich::{EnrichSettings, GeoPaths};
 use hogflare_ingest::identity::ConfiguredTypes;
@@ -17,7 +18,8 @@ use hogflare_ingest::protocol::remote_config::RemoteConfig;
 
 use crate::catalog::CatalogConfig;
 use crate::cli::{self, BrowserArgs, ServeArgs, Switch};
-use crate::tokens::NamedToken;
+use crate::projects::{self, ProjectsFile};
+use crate::tokens::{self, NamedToken};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) enrich: EnrichSettings,
     pub(crate) geo_paths: GeoPaths,
     pub(crate) normalize: NormalizeSettings,
+    /// Where the projects of [`Config::normalize`] stand, if in a file.
+    pub(crate) projects_file: Option<ProjectsFile>,
     pub(crate) signing_secret: Option<String>,
     pub(crate) api_key: Option<String>,
     pub(crate) remote_config: RemoteConfig,
@@ -78,6 +82,11 @@ impl Config {
             Some(text) => duration(text).context("--commit-interval")?,
             None => catalog.commit_interval(),
         };
+        let read_tokens = tokens::parse_read(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?;
+        let admin_tokens = tokens::parse_admin(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?;
+        tokens::check_secrets(&read_tokens.iter().chain(&admin_tokens).collect::<Vec<_>>())?;
+        let (projects, projects_file) = projects::read(args.projects.as_deref()).context("--projects")?;
+        let projects = SharedProjects::new(projects);
         Ok(Config {
             listen: args.listen,
             listen_sdk: args.listen_sdk,
@@ -93,8 +102,8 @@ impl Config {
             wal_bytes_max: at_least(256 << 20, &args.wal_bytes_max).context("--wal-bytes-max")?,
             request_bytes_max: at_least(8 << 20, &args.request_bytes_max).context("--request-bytes-max")?,
             state_memory_max: at_least(8 << 20, &args.state_memory_max).context("--state-memory-max")?,
-            read_tokens: tokens(&args.read_tokens).context("HOGFLARE_READ_TOKENS")?,
-            admin_tokens: tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?,
+            read_tokens,
+            admin_tokens,
             open_reads: args.open_reads,
             trusted_proxies,
             enrich,
@@ -102,8 +111,10 @@ impl Config {
             normalize: NormalizeSettings {
                 team_id: args.team_id,
                 group_types: Arc::new(group_types),
+                projects,
                 ..NormalizeSettings::default()
             },
+            projects_file,
             signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
             api_key: args.api_key,
             remote_config: remote_config(&args.browsers),
@@ -137,6 +148,7 @@ impl Config {
             enrich: EnrichSettings::default(),
             geo_paths: GeoPaths::default(),
             normalize: NormalizeSettings::default(),
+            projects_file: None,
             signing_secret: None,
             api_key: None,
             remote_config: RemoteConfig::default(),
@@ -249,25 +261,6 @@ fn addresses(text: &str) -> Result<Vec<IpAddr>> {
     text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
 }
 
-/// `name:secret` entries. Entries for single projects are refused until their reads can be confined.
-/// `name:secret` entries, separated by `;` or newline.
-pub(crate) fn tokens(text: &str) -> Result<Vec<NamedToken>> {
-    let entries = text.split([';', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
-    entries
-        .map(|entry| {
-            let (name, rest) = entry.split_once(':').context("an entry is not name:secret")?;
-            let (secret, projects) = rest.split_once(':').map_or((rest, None), |(secret, rest)| (secret, Some(rest)));
-            if projects.is_some() {
-                bail!("{name}: tokens for single projects are not supported yet; leave the projects out");
-            }
-            if secret.len() < 8 {
-                bail!("{name}: the secret is shorter than 8 characters");
-            }
-            Ok(NamedToken::new(name.trim(), secret.trim()))
-        })
-        .collect()
-}
-
 fn stalls(text: &str) -> Result<Vec<(String, Duration)>> {
     let entries = text.split(',').filter(|entry| !entry.is_empty());
     entries
@@ -291,7 +284,7 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         return None;
     }
     match name {
-        "HOGFLARE_PROJECTS" | "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
+        "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
             Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
         }
         "PERSON_DEBUG_TOKEN" | "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
@@ -334,14 +327,14 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
     let config = Config::new(args)?;
     let masked = |secret: &Option<String>| if secret.is_some() { "(set)" } else { "(not set)" };
     let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
-    let names = |tokens: &[NamedToken]| tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |tokens: &[NamedToken]| tokens.iter().map(NamedToken::describe).collect::<Vec<_>>().join(", ");
     let durability = match config.durability {
         Durability::Fsync => "fsync: a 200 survives the process and a power cut",
         Durability::Os => "os: a 200 survives the process, not a power cut",
     };
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let group_types: Vec<&str> = config.normalize.group_types.iter().flatten().map(String::as_str).collect();
-    let lines = [
+    let mut lines = vec![
         ("listen", config.listen.clone()),
         ("listen-sdk", config.listen_sdk.clone().unwrap_or_default()),
         ("metrics-listen", config.metrics_listen.clone().unwrap_or_default()),
@@ -381,6 +374,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("log", config.log.clone()),
         ("log-format", if config.log_json { "json" } else { "text" }.to_owned()),
     ];
+    lines.extend(projects::lines(&config.normalize.projects.load(), config.projects_file.as_ref()));
     let mut out = std::io::stdout().lock();
     for (name, value) in lines {
         // A reader that has seen enough closes the pipe.
@@ -448,13 +442,5 @@ mod tests {
                 (found, expected) => panic!("{name:?}: {found:?}, not {expected:?}"),
             }
         }
-    }
-
-    #[test]
-    fn tokens_with_projects_are_refused() {
-        assert_eq!(tokens("bi:12345678; ops:abcdefgh").expect("valid").len(), 2);
-        assert!(tokens("bi:12345678:phc_a").is_err());
-        assert!(tokens("bi:short").is_err());
-        assert!(tokens("nothing").is_err());
     }
 }

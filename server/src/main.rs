@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod http;
 mod maintain;
+mod projects;
 mod reader;
 mod serve;
 mod sql;

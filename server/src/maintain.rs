@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{MaintainArgs, Maintenance};
 use crate::config;
+use crate::tokens;
 
 pub(crate) fn run(args: &MaintainArgs) -> Result<()> {
     match &args.what {
@@ -48,6 +49,6 @@ fn admin_token(args: &MaintainArgs) -> Result<Option<String>> {
     if let Some(token) = &args.token {
         return Ok(Some(token.clone()));
     }
-    let tokens = config::tokens(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?;
+    let tokens = tokens::parse_admin(&args.admin_tokens).context("HOGFLARE_ADMIN_TOKENS")?;
     Ok(tokens.first().map(|token| token.secret().to_owned()))
 }

@@ -113,6 +113,9 @@ async fn serve(
     let mut persist = start_persistence(&parts.lake, &failures);
     persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, persist.stopped()));
     persist.spawn("salts and geo files", upkeep::run(geo, salts, persist.stopped()));
+    if let Some(file) = config.projects_file.clone() {
+        persist.spawn("projects", file.watch(config.normalize.projects.clone(), persist.stopped()));
+    }
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
     let state_writer = std::thread::Builder::new().name("state".to_owned());

@@ -33,8 +33,9 @@ pub(crate) fn print(config: &Config, folder: &DataFolder, address: SocketAddr, r
     if config.durability == Durability::Os {
         println!("durability os: a 200 survives the end of the process, not a power cut");
     }
-    if config.normalize.known_tokens.is_none() {
-        println!("any well-formed project token is accepted");
+    match config.normalize.projects.load() {
+        projects if projects.is_open() => println!("any well-formed project token is accepted"),
+        projects => println!("events of {} projects are taken, other tokens get 401", projects.iter().count()),
     }
     if config.enrich.trust_cloudflare {
         println!("headers of Cloudflare are believed: let nothing but Cloudflare reach this address");

@@ -46,8 +46,8 @@ pub(super) fn without_traces<'a>(
     salts: &Salts,
 ) -> (Draft<'a>, DistinctId) {
     let day = timestamp::day(timestamp_us);
-    let of =
-        Whose::of_event(draft.property("$ip").or_else(|| draft.ip()).map(Json::as_text).as_ref().map(Option::as_deref));
+    let named = draft.property("$ip").or_else(|| draft.ip()).map(Json::as_text);
+    let of = draft.forgotten().unwrap_or_else(|| Whose::of_event(named.as_ref().map(Option::as_deref)));
     let hash = visitor_hash(&draft, of, day, token, facts, salts);
     let is_everybodys = distinct_id.as_str() == SENTINEL;
     let alias_is_everybodys = is_sentinel(draft.property("alias"));

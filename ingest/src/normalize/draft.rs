@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::sent::{Additions, Sent};
-use super::{Fault, fault};
+use super::{Fault, address, fault};
 use crate::enrich::Whose;
 use crate::event::DistinctId;
 use crate::properties::Object;
@@ -140,6 +140,17 @@ impl<'a> Draft<'a> {
     /// A key of the properties as they will be stored.
     pub(super) fn property(&self, name: &str) -> Option<Json<'_>> {
         self.properties.get(name).or_else(|| self.added(name))
+    }
+
+    /// Drops the address that the client sent, wherever it names one. It is remembered for what it tells.
+    pub(super) fn forget_ip(&mut self) {
+        let named = self.property(address::PROPERTY).or(self.ip).map(Json::as_text);
+        self.forgotten = Some(Whose::of_event(named.as_ref().map(Option::as_deref)));
+        self.ip = None;
+        self.others.retain(|(key, _)| !address::is_top_level(key));
+        if self.properties.get(address::PROPERTY).is_some() {
+            self.properties = self.properties.without(address::PROPERTY);
+        }
     }
 
     /// The text to store, with room for what enrichment adds.

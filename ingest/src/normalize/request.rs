@@ -1,9 +1,13 @@
-//! What holds for all events of a request: its token and when it was sent.
+//! What holds for all events of a request: its project and when it was sent.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+
+use hogflare_catalog::tables::GROUP_SLOTS;
 
 use crate::event::ProjectToken;
 use crate::normalize::NormalizeSettings;
+use crate::projects::Project;
 use crate::protocol::json::Json;
 use crate::protocol::shape::Item;
 use crate::protocol::{Code, Refusal, Request, RequestFacts};
@@ -12,6 +16,11 @@ use crate::timestamp;
 #[derive(Debug)]
 pub(super) struct RequestContext {
     pub(super) token: ProjectToken,
+    /// What is settled for the project, if anything is.
+    project: Option<Arc<Project>>,
+    pub(super) team_id: Option<i64>,
+    /// Whether addresses of clients are stored, sent ones too.
+    pub(super) stores_ip: bool,
     /// Of the envelope, or of V1's header.
     pub(super) sent_at_us: Option<i64>,
     /// Of header, query or form, for events that have none.
@@ -31,9 +40,8 @@ impl RequestContext {
             Some(v1) => (v1.token.clone(), Some(v1.sent_at_us)),
             None => (token(request, facts)?, request.envelope("sent_at").and_then(timestamp::parse)),
         };
-        if settings.known_tokens.as_ref().is_some_and(|known| !known.contains(token.as_str())) {
-            return Err(Refusal::new(Code::UnknownToken, "the project token is not known here"));
-        }
+        let projects = settings.projects.load();
+        let project = projects.admit(token.as_str(), facts.headers.origin.as_deref())?.cloned();
         let form = &request.form;
         let outer =
             [facts.headers.sent_at.as_deref(), facts.query("sent_at"), facts.query("_"), form.sent_at.as_deref()];
@@ -42,11 +50,19 @@ impl RequestContext {
         let is_internal = request.envelope("capture_internal").and_then(Json::as_bool) == Some(true);
         Ok(RequestContext {
             token,
+            team_id: project.as_ref().and_then(|project| project.team_id).or(settings.team_id),
+            stores_ip: project.as_ref().is_none_or(|project| project.store_ip),
+            project,
             sent_at_us,
             outer_sent_at_us: outer.into_iter().flatten().find_map(timestamp::parse_sent_at),
             historical_migration: request.envelope("historical_migration").and_then(Json::as_bool) == Some(true),
             refuses_ip: matches!(ip, Some("0" | "false")) || (facts.headers.v1.is_some() && is_internal),
         })
+    }
+
+    pub(super) fn group_types<'a>(&'a self, settings: &'a NormalizeSettings) -> &'a Arc<[Option<String>; GROUP_SLOTS]> {
+        let own = self.project.as_ref().and_then(|project| project.group_types.as_ref());
+        own.unwrap_or(&settings.group_types)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::testing::{CountingIds, NOW_US, facts, run, settings};
 mod cookieless;
 mod identity;
 mod limits;
+mod projects;
 mod properties;
 mod times;
 
@@ -25,6 +26,10 @@ fn one(facts: &RequestFacts, body: &str) -> CapturedEvent {
 fn event_with(keys: &str) -> String {
     let comma = if keys.is_empty() { "" } else { "," };
     format!(r#"{{"event":"e","distinct_id":"u","api_key":"t"{comma}{keys}}}"#)
+}
+
+fn projects(text: &str) -> SharedProjects {
+    SharedProjects::new(crate::Projects::parse(text).unwrap())
 }
 
 fn no_ip() -> RequestFacts {

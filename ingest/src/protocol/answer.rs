@@ -73,6 +73,8 @@ pub enum Code {
     InvalidToken,
     InconsistentTokens,
     UnknownToken,
+    /// A page of a site that the project does not list.
+    OriginNotAllowed,
     BodyTooLarge,
     SignatureRequired,
     SignatureMismatch,
@@ -101,6 +103,7 @@ impl Code {
             Code::InvalidToken => "invalid_token",
             Code::InconsistentTokens => "inconsistent_tokens",
             Code::UnknownToken => "unknown_token",
+            Code::OriginNotAllowed => "origin_not_allowed",
             Code::BodyTooLarge => "body_too_large",
             Code::SignatureRequired => "signature_required",
             Code::SignatureMismatch => "signature_mismatch",
@@ -120,6 +123,7 @@ impl Code {
             Code::MissingHeaders | Code::InvalidHeader | Code::InvalidBatch => 400,
             Code::MissingToken | Code::InvalidToken | Code::InconsistentTokens | Code::UnknownToken => 401,
             Code::SignatureRequired | Code::SignatureMismatch => 401,
+            Code::OriginNotAllowed => 403,
             Code::MethodNotAllowed => 405,
             Code::TooSlow => 408,
             Code::BodyTooLarge | Code::Rejected(Reason::EventTooLarge) => 413,
@@ -160,7 +164,7 @@ impl Refusal {
     /// JSON object with the fields that the various SDKs look for.
     pub fn body(&self) -> String {
         let kind = match self.status() {
-            401 => "authentication_error",
+            401 | 403 => "authentication_error",
             503 => "server_error",
             _ => "validation_error",
         };
@@ -182,6 +186,7 @@ mod tests {
             (Code::InvalidJson, 400, "validation_error", None),
             (Code::MissingToken, 401, "authentication_error", None),
             (Code::SignatureMismatch, 401, "authentication_error", None),
+            (Code::OriginNotAllowed, 403, "authentication_error", None),
             (Code::MethodNotAllowed, 405, "validation_error", None),
             (Code::TooSlow, 408, "validation_error", None),
             (Code::UnsupportedMediaType, 415, "validation_error", None),

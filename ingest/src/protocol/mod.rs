@@ -83,6 +83,8 @@ pub struct HeaderFacts {
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
     pub user_agent: Option<String>,
+    /// Of the page that sends; servers and apps send none.
+    pub origin: Option<String>,
     /// `x-posthog-api-key`
     pub api_key: Option<String>,
     /// `x-posthog-sent-at`

@@ -31,6 +31,7 @@ use crate::engine::execute;
 use crate::error::{ErrorCode, Result, SqlError};
 use crate::params::Params;
 use crate::scan::ScanContext;
+use crate::scoped::Scope;
 use crate::settings::QuerySettings;
 use crate::tables::QueryTables;
 use crate::travel::TimeTravel;
@@ -152,7 +153,7 @@ impl Audit {
     }
 
     fn tables(&self, past: Option<TimeTravel>) -> Arc<QueryTables> {
-        QueryTables::new(&self.settings, Arc::clone(&self.view), past, &self.scans, &self.session)
+        QueryTables::new(&self.settings, Arc::clone(&self.view), past, Scope::All, &self.scans, &self.session)
     }
 }
 

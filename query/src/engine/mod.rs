@@ -23,6 +23,7 @@ use crate::audit::{Audit, AuditReport};
 use crate::error::{ErrorCode, Result, SqlError, internal};
 use crate::request::{Format, SqlRequest};
 use crate::scan::{DeletedPositions, ScanContext};
+use crate::scoped::{self, Scope};
 use crate::settings::QuerySettings;
 use crate::telemetry;
 
@@ -32,10 +33,18 @@ const PIECES_MAX: usize = 4;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Who asks; the server has checked the token.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
     /// Name of the token, for the log.
     pub name: String,
+    pub scope: Scope,
+}
+
+impl Reader {
+    /// One who reads everything.
+    pub fn of_all(name: impl Into<String>) -> Reader {
+        Reader { name: name.into(), scope: Scope::All }
+    }
 }
 
 /// Reads the tables. Cheap to share: hold it in an `Arc`.
@@ -79,7 +88,10 @@ impl Engine {
     pub async fn audit(&self, known: impl Fn(Slot, Table) -> u64, reader: Reader) -> Result<AuditReport> {
         let started = Instant::now();
         let query_id = Uuid::new_v4().to_string();
-        let (stop, entry) = self.running.enter(&query_id)?;
+        if !reader.scope.is_all() {
+            return Err(scoped::refused("the audit"));
+        }
+        let (stop, entry) = self.running.enter(&query_id, &reader)?;
         let turn = self.queue.turn().await?;
         // Before the view, so that every row below these positions must be in it.
         let logged = Slot::ALL.map(|slot| Table::ALL.map(|table| known(slot, table)));
@@ -110,15 +122,16 @@ impl Engine {
         report
     }
 
-    /// Stops a query. False if there is none of that id.
-    pub fn cancel(&self, query_id: &str) -> bool {
-        self.running.cancel(query_id)
+    /// Stops a query. False if there is none of that id, for a reader of single projects also if it is
+    /// another's.
+    pub fn cancel(&self, query_id: &str, reader: &Reader) -> bool {
+        self.running.cancel(query_id, reader)
     }
 
     async fn started(&self, request: SqlRequest, reader: &Reader, query_id: &str, started: Instant) -> Result<Answer> {
         let format = request.format;
         let timeout = request.timeout.unwrap_or(self.settings.timeout).min(self.settings.timeout_max);
-        let (stop, entry) = self.running.enter(query_id)?;
+        let (stop, entry) = self.running.enter(query_id, reader)?;
         let turn = tokio::select! {
             turn = self.queue.turn() => turn?,
             () = stop.stopped() => return Err(cancelled()),
@@ -128,6 +141,7 @@ impl Engine {
         let work = Work {
             row_limit: self.row_limit(&request),
             request,
+            scope: reader.scope.clone(),
             query_id: query_id.to_owned(),
             started,
             queued: started.elapsed(),

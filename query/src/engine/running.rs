@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::Reader;
 use crate::error::{ErrorCode, Result, SqlError, internal};
 use crate::request::Format;
 use crate::telemetry;
@@ -89,7 +90,13 @@ impl Outcome {
 /// The queries that run or wait, by id.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    queries: Mutex<HashMap<String, watch::Sender<bool>>>,
+    queries: Mutex<HashMap<String, Query>>,
+}
+
+#[derive(Debug)]
+struct Query {
+    stop: watch::Sender<bool>,
+    reader: Reader,
 }
 
 /// Says when a query shall end.
@@ -106,20 +113,22 @@ impl Stop {
 }
 
 impl Running {
-    pub(super) fn enter(self: &Arc<Self>, query_id: &str) -> Result<(Stop, Entry)> {
+    pub(super) fn enter(self: &Arc<Self>, query_id: &str, reader: &Reader) -> Result<(Stop, Entry)> {
         let (sender, receiver) = watch::channel(false);
         let mut queries = self.queries.lock();
         if queries.contains_key(query_id) {
             let message = format!("a query with the id {query_id} is running");
             return Err(SqlError::new(ErrorCode::InvalidParameter, message));
         }
-        queries.insert(query_id.to_owned(), sender);
+        queries.insert(query_id.to_owned(), Query { stop: sender, reader: reader.clone() });
         let entry = Entry { running: Arc::clone(self), query_id: query_id.to_owned(), task: None };
         Ok((Stop(receiver), entry))
     }
 
-    pub(super) fn cancel(&self, query_id: &str) -> bool {
-        self.queries.lock().get(query_id).is_some_and(|stop| stop.send(true).is_ok())
+    pub(super) fn cancel(&self, query_id: &str, reader: &Reader) -> bool {
+        let queries = self.queries.lock();
+        let query = queries.get(query_id).filter(|query| reader.scope.is_all() || query.reader == *reader);
+        query.is_some_and(|query| query.stop.send(true).is_ok())
     }
 }
 

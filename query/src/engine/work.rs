@@ -28,6 +28,7 @@ use crate::gate;
 use crate::params::Params;
 use crate::request::{Format, SqlRequest};
 use crate::scan::ScanContext;
+use crate::scoped::Scope;
 use crate::settings::QuerySettings;
 use crate::tables::QueryTables;
 
@@ -36,6 +37,7 @@ pub(super) const PIECE_BYTES: usize = 256 << 10;
 
 pub(super) struct Work {
     pub(super) request: SqlRequest,
+    pub(super) scope: Scope,
     pub(super) row_limit: Option<usize>,
     pub(super) query_id: String,
     pub(super) started: Instant,
@@ -54,7 +56,7 @@ impl Work {
         let tables = self.tables()?;
         let session = tables.session();
         let params = std::mem::take(&mut self.request.params);
-        let plan = planned(&session, statement, params, self.row_limit).await?;
+        let plan = planned(&session, &self.scope, statement, params, self.row_limit).await?;
         let planned = self.started.elapsed();
 
         let mut batches = execute_stream(Arc::clone(&plan), session.task_ctx())?;
@@ -79,27 +81,33 @@ impl Work {
     fn tables(&self) -> Result<Arc<QueryTables>> {
         let past = self.request.past.clone();
         let past = past.map(|past| past.resolve_names(&self.settings.table_prefix)).transpose()?;
-        Ok(QueryTables::new(&self.settings, self.views.current(), past, &self.scans, &self.session))
+        Ok(QueryTables::new(&self.settings, self.views.current(), past, self.scope.clone(), &self.scans, &self.session))
     }
 
     fn stats(&self, tables: &QueryTables, plan: &dyn ExecutionPlan, planned: Duration) -> Value {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let times = json!({
+            "elapsed_ms": ms(self.started.elapsed()),
+            "planning_ms": ms(planned.saturating_sub(self.queued)),
+            "queue_ms": ms(self.queued),
+        });
+        // The rest counts rows and files of all projects.
+        if !self.scope.is_all() {
+            return times;
+        }
         let snapshots = tables.used.lock();
         let snapshots = snapshots.iter().map(|(table, snapshot)| {
             // Snapshot ids have 63 bits, more than a JSON number holds in many clients.
             ((*table).to_owned(), snapshot.map_or(Value::Null, |snapshot| snapshot.to_string().into()))
         });
         let scanned = scanned(plan);
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        json!({
-            "elapsed_ms": ms(self.started.elapsed()),
-            "planning_ms": ms(planned.saturating_sub(self.queued)),
-            "queue_ms": ms(self.queued),
-            "rows_scanned": scanned.rows,
-            "bytes_scanned": scanned.bytes,
-            "files_scanned": tables.counts.files_scanned.load(Ordering::Relaxed),
-            "files_pruned": tables.counts.files_pruned.load(Ordering::Relaxed),
-            "snapshots": snapshots.collect::<Map<String, Value>>(),
-        })
+        let mut stats = times;
+        stats["rows_scanned"] = json!(scanned.rows);
+        stats["bytes_scanned"] = json!(scanned.bytes);
+        stats["files_scanned"] = json!(tables.counts.files_scanned.load(Ordering::Relaxed));
+        stats["files_pruned"] = json!(tables.counts.files_pruned.load(Ordering::Relaxed));
+        stats["snapshots"] = Value::Object(snapshots.collect::<Map<String, Value>>());
+        stats
     }
 }
 
@@ -107,17 +115,18 @@ impl Work {
 /// last row.
 pub(crate) async fn execute(tables: &Arc<QueryTables>, sql: &str, params: Params) -> Result<SendableRecordBatchStream> {
     let session = tables.session_of_rows();
-    let plan = planned(&session, gate::parse(sql)?, params, None).await?;
+    let plan = planned(&session, &tables.scope, gate::parse(sql)?, params, None).await?;
     Ok(execute_stream(plan, session.task_ctx())?)
 }
 
 async fn planned(
     session: &SessionState,
+    scope: &Scope,
     statement: Statement,
     params: Params,
     row_limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = gate::plan(session, statement, params).await?;
+    let plan = gate::plan(session, statement, params, scope).await?;
     let plan = limited(plan, row_limit)?;
     yielding(session.create_physical_plan(&plan).await?)
 }

@@ -64,6 +64,10 @@ impl IcebergTable {
         IcebergTable { view, context, counts }
     }
 
+    pub(crate) fn view(&self) -> &TableView {
+        &self.view
+    }
+
     /// All files of the table and of its tail, newest first, less those that the filters exclude.
     async fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PlannedFile>> {
         let mut files = self.view.sealed_files();

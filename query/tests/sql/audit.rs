@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use hogflare_catalog::tables::EventRow;
 use hogflare_catalog::{Slot, Table};
-use hogflare_query::{AuditReport, Reader, TableAudit};
+use hogflare_query::{AuditReport, TableAudit};
 
-use crate::fixture::{DAY_US, Lake, event};
+use crate::fixture::{DAY_US, Lake, event, reader};
 
 const OURS: &str = "1111111122223333";
 
@@ -38,10 +38,10 @@ fn by(batch: &RecordBatch, writer: Option<&str>) -> RecordBatch {
 /// The report, with windows of any size: the first of them must not matter.
 async fn audit(lake: &Lake, logged: u64) -> AuditReport {
     let known = |slot: Slot, table: Table| if (slot, table) == (Slot::Main, Table::Events) { logged } else { 0 };
-    let whole = lake.engine().audit(known, Reader::default()).await.unwrap();
+    let whole = lake.engine().audit(known, reader()).await.unwrap();
     for window in [1, 3, 64] {
         let engine = lake.engine_with(|settings| settings.audit_positions = window);
-        let in_parts = engine.audit(known, Reader::default()).await.unwrap();
+        let in_parts = engine.audit(known, reader()).await.unwrap();
         assert_eq!(in_parts, whole, "{window} positions at a time");
     }
     whole

@@ -8,8 +8,8 @@ use arrow::compute::{max, max_string, min, min_string};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, TimestampMicrosecondType};
 use futures::TryStreamExt;
 use hogflare_catalog::tables::{
-    BINDING_PROPERTY, Binding, EventRow, GroupBuilder, SLOTS, TABLES, arrow_schema, field_id, iceberg_schema,
-    partition_spec,
+    BINDING_PROPERTY, Binding, DeadLetterRow, EventRow, GroupBuilder, SLOTS, TABLES, arrow_schema, field_id,
+    iceberg_schema, partition_spec,
 };
 use hogflare_catalog::tail::{SealRecord, SealedFile, SealedRange};
 use hogflare_catalog::{MetadataCache, Objects, Slot, Table, TableHead, Views, Watermark, WriterId};
@@ -113,6 +113,14 @@ impl Lake {
     /// Rows about persons and groups, acknowledged and in memory.
     pub(crate) fn identity(&mut self, push: impl FnOnce(&mut GroupBuilder)) {
         push(&mut self.builder);
+        self.views.publish_group(self.builder.finish(), DAY_US).unwrap();
+    }
+
+    /// Dead letters that are acknowledged and in memory.
+    pub(crate) fn dead_letters(&mut self, rows: &[DeadLetterRow<'_>]) {
+        for row in rows {
+            self.builder.push_dead_letter(Slot::Main, row);
+        }
         self.views.publish_group(self.builder.finish(), DAY_US).unwrap();
     }
 
@@ -232,6 +240,9 @@ impl Lake {
     }
 
     fn change(&mut self, change: impl FnOnce(TableMetadataBuilder) -> TableMetadataBuilder) {
+        // Each snapshot is a millisecond ahead of the one before, a change is as old as the clock says, and
+        // what is older than what is shown is not published.
+        std::thread::sleep(std::time::Duration::from_millis(self.objects));
         let builder = self.metadata.as_ref().clone().into_builder(None);
         self.metadata = Arc::new(change(builder).build().unwrap().metadata);
         self.publish();
@@ -409,9 +420,14 @@ pub(crate) fn optional(id: i32, name: &str, kind: PrimitiveType) -> NestedField 
     NestedField::optional(id, name, Type::Primitive(kind))
 }
 
+/// One who reads everything.
+pub(crate) fn reader() -> Reader {
+    Reader::of_all("test")
+}
+
 /// The whole body of an answer.
 pub(crate) async fn bytes(engine: &Engine, request: SqlRequest) -> Result<Vec<u8>, SqlError> {
-    let answer = engine.run(request, Reader::default()).await?;
+    let answer = engine.run(request, reader()).await?;
     let pieces: Vec<bytes::Bytes> = answer.body.try_collect().await?;
     Ok(pieces.concat())
 }

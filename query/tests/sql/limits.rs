@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use hogflare_catalog::{Table, Views, WriterId};
-use hogflare_query::{Engine, ErrorCode, Format, QuerySettings, Reader, SqlRequest};
+use hogflare_query::{Engine, ErrorCode, Format, QuerySettings, SqlRequest};
 
-use crate::fixture::{Lake, bytes, document, rows};
+use crate::fixture::{Lake, bytes, document, reader, rows};
 
 const ENDLESS: &str = "SELECT sum(a.value * b.value) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
 const ENDLESS_ROWS: &str = "SELECT value FROM generate_series(1, 100000000000)";
@@ -28,7 +28,7 @@ async fn a_stream_that_fails_late_ends_in_an_error() {
     let engine = lake.engine();
     for format in [Format::Ndjson, Format::Csv, Format::Arrow, Format::Parquet] {
         let sql = "SELECT value, 1 / (900000 - value) AS x FROM generate_series(1, 1000000)";
-        let answer = engine.run(SqlRequest { format, ..SqlRequest::of_sql(sql) }, Reader::default()).await;
+        let answer = engine.run(SqlRequest { format, ..SqlRequest::of_sql(sql) }, reader()).await;
         let error = match answer {
             Ok(answer) => {
                 let pieces: Vec<_> = answer.body.collect().await;
@@ -52,18 +52,18 @@ async fn a_stream_that_fails_late_ends_in_an_error() {
 async fn a_query_can_be_cancelled_by_its_id() {
     let lake = Lake::new();
     let engine = Arc::new(lake.engine());
-    assert!(!engine.cancel("mine"));
+    assert!(!engine.cancel("mine", &reader()));
     let request = || SqlRequest { query_id: Some("mine".into()), ..SqlRequest::of_sql(ENDLESS) };
     let running = tokio::task::JoinSet::from_iter([{
         let (engine, request) = (Arc::clone(&engine), request());
         async move { bytes(&engine, request).await }
     }]);
-    while !engine.cancel("mine") {
+    while !engine.cancel("mine", &reader()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let error = running.join_all().await.remove(0).unwrap_err();
     assert_eq!((error.code, error.query_id.as_deref()), (ErrorCode::Cancelled, Some("mine")));
-    assert!(!engine.cancel("mine"));
+    assert!(!engine.cancel("mine", &reader()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,9 +75,9 @@ async fn two_queries_have_two_ids_and_a_dropped_answer_makes_room() {
     });
     let request =
         |id: &str| SqlRequest { format: Format::Csv, query_id: Some(id.into()), ..SqlRequest::of_sql(ENDLESS_ROWS) };
-    let answer = engine.run(request("a"), Reader::default()).await.unwrap();
-    assert_eq!(engine.run(request("a"), Reader::default()).await.unwrap_err().code, ErrorCode::InvalidParameter);
-    let full = engine.run(request("b"), Reader::default()).await.unwrap_err();
+    let answer = engine.run(request("a"), reader()).await.unwrap();
+    assert_eq!(engine.run(request("a"), reader()).await.unwrap_err().code, ErrorCode::InvalidParameter);
+    let full = engine.run(request("b"), reader()).await.unwrap_err();
     assert_eq!((full.code, full.code.status(), full.retry_after_s.is_some()), (ErrorCode::QueueFull, 429, true));
     drop(answer);
     // The task gives its turn back when it next comes up for air.
@@ -85,7 +85,7 @@ async fn two_queries_have_two_ids_and_a_dropped_answer_makes_room() {
         assert_eq!(error.code, ErrorCode::QueueFull);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(!engine.cancel("a"));
+    assert!(!engine.cancel("a", &reader()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,10 +95,8 @@ async fn a_query_waits_for_its_turn_for_a_while() {
         settings.running_max = 1;
         settings.wait_max = Duration::from_millis(50);
     });
-    let first = engine
-        .run(SqlRequest { format: Format::Csv, ..SqlRequest::of_sql(ENDLESS_ROWS) }, Reader::default())
-        .await
-        .unwrap();
+    let first =
+        engine.run(SqlRequest { format: Format::Csv, ..SqlRequest::of_sql(ENDLESS_ROWS) }, reader()).await.unwrap();
     let error = document(&engine, SqlRequest::of_sql("SELECT 1")).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::QueueFull);
     drop(first);

@@ -10,4 +10,5 @@ mod identity;
 mod instants;
 mod limits;
 mod reading;
+mod scoped;
 mod travel;

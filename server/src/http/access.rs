@@ -6,6 +6,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hogflare_query::Scope;
 
 use super::{Edge, facts};
 use crate::tokens::{Grant, Right};
@@ -16,6 +17,8 @@ pub(super) enum Denied {
     Unauthorized,
     /// The page of another site asks.
     ForeignOrigin,
+    /// The token reads single projects.
+    OneProject,
     /// This address failed too often within a minute.
     TooManyFailures,
 }
@@ -24,7 +27,7 @@ impl Denied {
     pub(super) fn status(self) -> u16 {
         match self {
             Denied::Unauthorized => 401,
-            Denied::ForeignOrigin => 403,
+            Denied::ForeignOrigin | Denied::OneProject => 403,
             Denied::TooManyFailures => 429,
         }
     }
@@ -36,6 +39,9 @@ impl Denied {
                  holds one"
             }
             Denied::ForeignOrigin => "pages of other sites may not read",
+            Denied::OneProject => {
+                "this token reads single projects, in SQL alone; this needs a read token for all projects"
+            }
             Denied::TooManyFailures => "too many wrong tokens from this address; wait a minute",
         }
     }
@@ -45,7 +51,14 @@ impl Denied {
 const FORWARDING: [&str; 6] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
+/// For what holds the rows of all projects, or tells of them.
 pub(super) fn check<B>(edge: &Edge, request: &Request<B>) -> Result<Grant, Denied> {
+    let grant = check_confined(edge, request)?;
+    if grant.projects.is_all() { Ok(grant) } else { Err(Denied::OneProject) }
+}
+
+/// For what confines itself to the projects of the grant.
+pub(super) fn check_confined<B>(edge: &Edge, request: &Request<B>) -> Result<Grant, Denied> {
     let headers = request.headers();
     let peer = facts::peer(request);
     if !same_origin(headers) {
@@ -57,7 +70,7 @@ pub(super) fn check<B>(edge: &Edge, request: &Request<B>) -> Result<Grant, Denie
         return Ok(grant);
     }
     if edge.open_reads && is_direct_and_local(peer, headers) {
-        return Ok(Grant { name: "open".to_owned(), right: Right::Read });
+        return Ok(Grant { name: "open".to_owned(), right: Right::Read, projects: Scope::All });
     }
     if secret.is_none() {
         return Err(Denied::Unauthorized);

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use hogflare_query::Reader;
 
 use super::{Services, access, sdk, sql};
 
@@ -22,7 +21,7 @@ async fn run(State(services): State<Services>, request: Request<Body>) -> Respon
     services.lake.freshen().await;
     let positions = services.ingest.positions().clone();
     let logged = move |slot, table| positions.durable_position(slot, table);
-    match services.engine.audit(logged, Reader { name: grant.name }).await {
+    match services.engine.audit(logged, sql::reader(grant)).await {
         Ok(report) => sdk::json(StatusCode::OK, serde_json::json!(report).to_string()),
         Err(error) => sql::refused(&error),
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
+use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, Request};
 
 use super::Edge;
@@ -14,6 +15,11 @@ pub(super) fn peer<B>(request: &Request<B>) -> Option<IpAddr> {
 
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The site of the page that sends. One that is no text is none that anybody lists.
+pub(super) fn origin(headers: &HeaderMap) -> Option<String> {
+    headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
 }
 
 /// Whom an event is from: the client, unless Cloudflare was told to hide its address (managed transform

@@ -69,7 +69,8 @@ fn answer(response: RestResponse) -> Response {
 }
 
 fn denial(denied: Denied) -> Response {
-    let error = RestError::new(denied.status(), "NotAuthorizedException", denied.message());
+    let kind = if denied == Denied::OneProject { "ForbiddenException" } else { "NotAuthorizedException" };
+    let error = RestError::new(denied.status(), kind, denied.message());
     answer(RestResponse::from(error))
 }
 
@@ -91,7 +92,11 @@ async fn token(State(services): State<Services>, request: Request<Body>) -> Resp
         return refused(StatusCode::BAD_REQUEST, "unsupported_grant_type", "use client_credentials");
     }
     let secret = field("client_secret").or(basic).unwrap_or_default();
-    if services.edge.tokens.grant(&secret).is_none() {
+    let grant = services.edge.tokens.grant(&secret);
+    if grant.as_ref().is_some_and(|grant| !grant.projects.is_all()) {
+        return refused(StatusCode::FORBIDDEN, "unauthorized_client", Denied::OneProject.message());
+    }
+    if grant.is_none() {
         services.edge.tokens.note_failure(client);
         if services.edge.tokens.is_blocked(client) {
             return denial(Denied::TooManyFailures);

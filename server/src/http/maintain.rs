@@ -13,7 +13,8 @@ use hogflare_catalog::{Clock, SystemClock, Table, pause};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
-use super::{Services, access, sdk};
+use super::access::{self, Denied};
+use super::{Services, sdk};
 use crate::tokens::Right;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -62,7 +63,8 @@ struct Asked {
 async fn read(services: &Services, request: Request<Body>) -> Result<Asked, Response> {
     let grant = access::check(&services.edge, &request).map_err(|denied| {
         let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
-        refusal(status, "unauthorized", denied.message())
+        let code = if denied == Denied::OneProject { "forbidden" } else { "unauthorized" };
+        refusal(status, code, denied.message())
     })?;
     if grant.right != Right::Admin {
         let message = "this token may read only; use one of HOGFLARE_ADMIN_TOKENS";

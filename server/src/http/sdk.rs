@@ -159,6 +159,7 @@ pub(super) fn request_facts(
             content_type: text("content-type"),
             content_encoding: text("content-encoding"),
             user_agent: text("user-agent"),
+            origin: facts::origin(headers),
             api_key: text("x-posthog-api-key"),
             sent_at: text("x-posthog-sent-at"),
             signature: text("x-posthog-signature"),

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Limited};
 
 use super::access::{self, Denied};
 use super::{Services, facts};
+use crate::tokens::Grant;
 
 const QUERY_ID: HeaderName = HeaderName::from_static("x-query-id");
 const FORMAT: HeaderName = HeaderName::from_static("x-hogflare-format");
@@ -28,7 +29,7 @@ pub(super) fn routes(services: &Services) -> Router {
 }
 
 async fn run(State(services): State<Services>, request: Request<Body>) -> Response {
-    let grant = match access::check(&services.edge, &request) {
+    let grant = match access::check_confined(&services.edge, &request) {
         Ok(grant) => grant,
         Err(denied) => return refused_access(denied),
     };
@@ -40,7 +41,7 @@ async fn run(State(services): State<Services>, request: Request<Body>) -> Respon
     let answer = match parsed {
         Ok(parsed) => {
             services.lake.freshen().await;
-            services.engine.run(parsed, Reader { name: grant.name }).await
+            services.engine.run(parsed, reader(grant)).await
         }
         Err(error) => Err(error),
     };
@@ -94,15 +95,23 @@ fn with_accept(mut request: SqlRequest, accept: Option<Format>, names_format: bo
 }
 
 async fn cancel(State(services): State<Services>, Path(id): Path<String>, request: Request<Body>) -> Response {
-    match access::check(&services.edge, &request) {
-        Ok(_) if services.engine.cancel(&id) => StatusCode::ACCEPTED.into_response(),
-        Ok(_) => (StatusCode::NOT_FOUND, "no query of that id runs").into_response(),
-        Err(denied) => refused_access(denied),
+    let reader = match access::check_confined(&services.edge, &request) {
+        Ok(grant) => reader(grant),
+        Err(denied) => return refused_access(denied),
+    };
+    match services.engine.cancel(&id, &reader) {
+        true => StatusCode::ACCEPTED.into_response(),
+        false => (StatusCode::NOT_FOUND, "no query of that id runs").into_response(),
     }
 }
 
+pub(super) fn reader(grant: Grant) -> Reader {
+    Reader { name: grant.name, scope: grant.projects }
+}
+
 pub(super) fn refused_access(denied: Denied) -> Response {
-    let mut response = refused(&SqlError::new(ErrorCode::Unauthorized, denied.message()));
+    let code = if denied == Denied::OneProject { ErrorCode::Forbidden } else { ErrorCode::Unauthorized };
+    let mut response = refused(&SqlError::new(code, denied.message()));
     *response.status_mut() = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     response
 }

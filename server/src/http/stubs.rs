@@ -61,6 +61,7 @@ async fn answer_flags(services: &Services, route: Route, request: Request<Body>)
         Route::Decide => FlagsShape::of_decide(version),
     };
     let token = asked.token.or_else(|| services.edge.api_key.clone()).unwrap_or_default();
+    services.edge.normalize.projects.load().admit(token.trim(), facts.headers.origin.as_deref())?;
     let with_config = route == Route::Decide || facts.query("config") == Some("true");
     let config = with_config.then(|| services.edge.remote_config.fields(&token));
     Ok(flags_body(shape, &Uuid::new_v4().to_string(), config))

@@ -4,6 +4,7 @@ mod assets;
 mod enrichment;
 mod front;
 mod limits;
+mod projects;
 mod proxied;
 mod retry;
 mod signing;

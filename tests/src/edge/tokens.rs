@@ -7,7 +7,7 @@ use crate::harness::{ADMIN, Options, PROJECT, Server, http, skipped};
 use super::front::{Front, KINDS};
 
 /// Every way to read or change data; pages that are not there yet may be 404, but never answer.
-const READ_ROUTES: [(&str, &str); 15] = [
+pub(super) const READ_ROUTES: [(&str, &str); 15] = [
     ("GET", "/api/audit"),
     ("GET", "/api/sql?sql=select%201"),
     ("POST", "/api/sql"),

@@ -183,10 +183,15 @@ impl Server {
 
     /// Runs the binary with these arguments, in the environment of this server.
     pub(crate) fn hogflare(&self, arguments: &[&str]) -> Output {
+        self.hogflare_with(&self.options, arguments)
+    }
+
+    /// The same, in the environment of other options.
+    pub(crate) fn hogflare_with(&self, options: &Options, arguments: &[&str]) -> Output {
         Command::new(binary())
             .env_clear()
             .env("HOME", self.home.path())
-            .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
+            .envs(options.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
             .args(arguments)
             .output()

@@ -56,7 +56,7 @@ fn tokens_are_found_and_checked() {
 
 #[test]
 fn unknown_tokens_are_refused_when_the_known_ones_are_listed() {
-    let settings = NormalizeSettings { known_tokens: Some(HashSet::from(["t".to_owned()])), ..settings() };
+    let settings = NormalizeSettings { projects: projects(r#"[{"token":"t"}]"#), ..settings() };
     for (token, expected) in [("t", None), ("o", Some(Code::UnknownToken))] {
         let body = event_with("").replace(r#""t""#, &format!("\"{token}\""));
         let request = crate::protocol::decode(&facts(), body.into(), &Default::default()).unwrap();

@@ -1,5 +1,7 @@
 //! Bad events beside good ones, sizes, and how the request is answered.
 
+use std::collections::HashSet;
+
 use super::*;
 
 const GOOD: &str = r#"{"event":"good","distinct_id":"u"}"#;

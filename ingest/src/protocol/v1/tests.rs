@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -118,7 +118,9 @@ fn only_the_header_names_the_token_and_it_must_be_known() {
     let body = envelope(&[event_with(json!({"token": "phc_o", "properties": {"token": "phc_p"}}))]);
     let request = || decode(&v1_facts(), Bytes::from(body.clone()), &DecodeLimits::default()).unwrap();
     for (known, expected) in [("phc_t", None), ("phc_o", Some((401, "invalid_api_token")))] {
-        let settings = NormalizeSettings { known_tokens: Some(HashSet::from([known.to_owned()])), ..settings() };
+        let list = format!(r#"[{{"token":"{known}"}}]"#);
+        let projects = crate::SharedProjects::new(crate::Projects::parse(&list).unwrap());
+        let settings = NormalizeSettings { projects, ..settings() };
         let refused = normalize(request(), &v1_facts(), &settings, &mut CountingIds::default()).err();
         let refused = refused.map(|refusal| (refusal.status(), error_of(&refusal)));
         assert_eq!(refused, expected.map(|(status, error)| (status, error.to_owned())), "{known}");
