@@ -15,6 +15,8 @@ use crate::tables::{Slot, Table};
 
 /// Chunks of fewer rows than this are merged with their neighbours.
 const MERGED_ROWS: usize = 8_192;
+/// Larger ones are left alone: copying them pays for nothing, and the texts of a column end at 2 GiB.
+const MERGED_BYTES_MAX: u64 = 32 << 20;
 /// How many chunks of one size class are kept before they become one of the next.
 const CHUNKS_PER_CLASS: usize = 8;
 
@@ -201,8 +203,9 @@ impl Tail {
     fn first_to_merge(&self) -> Option<usize> {
         let class = |chunk: &Chunk| chunk.batch.num_rows().ilog2() / CHUNKS_PER_CLASS.ilog2();
         let newest = self.chunks.last().filter(|chunk| chunk.batch.num_rows() < MERGED_ROWS)?;
-        let run = self.chunks.iter().rev().take_while(|chunk| class(chunk) <= class(newest)).count();
-        (run >= CHUNKS_PER_CLASS).then(|| self.chunks.len() - run)
+        let run = self.chunks.iter().rev().take_while(|chunk| class(chunk) <= class(newest));
+        let (run, bytes) = run.fold((0, 0), |(run, bytes), chunk| (run + 1, bytes + chunk.bytes()));
+        (run >= CHUNKS_PER_CLASS && bytes <= MERGED_BYTES_MAX).then(|| self.chunks.len() - run)
     }
 
     /// Drops the rows up to a position: they are in the table.

@@ -12,7 +12,8 @@ use crate::promote::Column;
 use crate::protocol::Reason;
 use crate::text::{TextRef, Texts};
 
-/// A project token: 1 to 64 ASCII characters that are no personal key, without spaces around.
+/// A project token: 1 to 64 ASCII characters that are no personal key, without spaces around and colons:
+/// one would make keys of persons ambiguous.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProjectToken(Arc<str>);
 
@@ -25,6 +26,7 @@ impl ProjectToken {
             () if token.is_empty() => Err("it is empty"),
             () if token.len() > 64 => Err("it is longer than 64 characters"),
             () if !token.is_ascii() || token.contains('\0') => Err("it has characters outside ASCII"),
+            () if token.contains(':') => Err("it has a colon"),
             () if token.starts_with("phx_") => Err("it is a personal key; use the project token that starts with phc_"),
             () => Ok(ProjectToken(Arc::from(token))),
         }

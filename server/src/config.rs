@@ -179,9 +179,14 @@ impl Config {
 
     /// Group types whose columns are settled.
     pub(crate) fn configured_types(&self) -> ConfiguredTypes {
+        let projects = self.normalize.projects.load();
+        let own = projects.iter().filter_map(|project| {
+            Some((project.token.as_str().to_owned(), <[_; GROUP_SLOTS]>::clone(project.group_types.as_ref()?)))
+        });
         ConfiguredTypes {
             default: <[_; GROUP_SLOTS]>::clone(&self.normalize.group_types),
-            ..ConfiguredTypes::default()
+            projects: own.collect(),
+            only: (!projects.is_open()).then(|| projects.iter().map(|one| one.token.as_str().to_owned()).collect()),
         }
     }
 

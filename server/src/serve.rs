@@ -24,7 +24,7 @@ use hogflare_ingest::{
 use hogflare_query::{Engine, QuerySettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Config};
 use crate::flags;
@@ -42,6 +42,7 @@ const CACHED_ENTRIES_MAX: usize = 32_000;
 pub(crate) const QUERY_STACK_BYTES: usize = 8 << 20;
 /// Listing a bucket costs money, and the files in question little.
 const REMOTE_METADATA_GRACE: Duration = Duration::from_secs(24 * 3600);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REQUESTS_LIMIT: Duration = Duration::from_secs(15);
 const COMMIT_LIMIT: Duration = Duration::from_secs(20);
 
@@ -124,6 +125,9 @@ async fn serve(
     if let Some(file) = config.flags_file.clone() {
         let shared = config.flags.clone();
         persist.spawn("feature flags", file.watch(flags::parse, move |file| shared.replace(file), persist.stopped()));
+    }
+    if parts.ingest.state().is_some_and(hogflare_ingest::State::began_empty) {
+        persist.spawn("look for persons of others", warn_of_others(Arc::clone(&parts.lake), persist.stopped()));
     }
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
@@ -305,6 +309,27 @@ fn start_persistence(lake: &Arc<Lake>, failures: &Failures) -> Tasks {
     }
     tasks.spawn("cleanup", Arc::clone(lake).run_cleanup(tasks.stopped()));
     tasks
+}
+
+/// A new folder over tables of an old one knows nobody, and would begin their persons anew.
+async fn warn_of_others(lake: Arc<Lake>, mut stop: watch::Receiver<bool>) {
+    while lake.views().current().head(Table::Persons).is_none() {
+        if tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+    let view = lake.views().current();
+    let Some(head) = view.head(Table::Persons) else { return };
+    let Some(id) = head.metadata.current_snapshot_id() else { return };
+    let snapshots = head.snapshots();
+    let rows = snapshots.iter().find(|one| one.id == id).and_then(|one| one.count("total-records")).unwrap_or(0);
+    if rows > 0 {
+        tracing::error!(
+            rows,
+            "the table of persons has rows, but this folder knows nobody: stop, run hogflare state rebuild, and start \
+             again; until then known people are taken for new ones"
+        );
+    }
 }
 
 fn committer_of(table: Table) -> &'static str {

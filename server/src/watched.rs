@@ -66,13 +66,13 @@ impl Watched {
                 None => {}
                 Some(Ok(parsed)) => {
                     replace(parsed);
-                    tracing::info!(file = %self.path.display(), "{what} changed and holds from now on");
+                    tracing::info!(file = %self.path.display(), "a new version of {what} holds from now on");
                 }
                 Some(Err(error)) => {
                     tracing::error!(
                         file = %self.path.display(),
                         error = format!("{error:#}"),
-                        "{what} changed and cannot be used; what was before still holds"
+                        "the new version of {what} cannot be used; the one before still holds"
                     );
                 }
             }

@@ -9,7 +9,7 @@ FROM (
   SELECT
     api_key,
     distinct_id,
-    last_value(person_id ORDER BY version, _position) AS person_id,
+    substr(max(cast(1000000000000 + version AS varchar) || person_id), 14) AS person_id,
     max(version) AS version
   FROM (
     SELECT api_key, distinct_id, person_id, version, _position FROM hogflare_person_overrides

@@ -2,7 +2,7 @@
 SELECT
   api_key AS project,
   distinct_id,
-  last_value(person_id ORDER BY version, _position) AS person_id,
+  substr(max(cast(1000000000000 + version AS varchar) || person_id), 14) AS person_id,
   max(version) AS version
 FROM hogflare_person_overrides
 GROUP BY api_key, distinct_id

@@ -13,7 +13,7 @@ LEFT JOIN (
   SELECT
     api_key,
     distinct_id,
-    last_value(person_id ORDER BY version, _position) AS person_id
+    substr(max(cast(1000000000000 + version AS varchar) || person_id), 14) AS person_id
   FROM hogflare_person_overrides
   GROUP BY api_key, distinct_id
 ) AS o

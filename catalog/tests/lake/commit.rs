@@ -147,3 +147,36 @@ async fn a_table_ahead_of_a_lost_log_is_not_written_to() {
     opened.lake.connect_log(Arc::new(ShortLog));
     assert!(refusal(&opened).await.contains("up to 5"));
 }
+
+/// Somebody who reads the table of events elsewhere finds the persons of all of them.
+#[tokio::test]
+async fn rows_that_events_refer_to_are_committed_before_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path(), 1);
+    opened.make_ready().await;
+    opened.make_table_ready(Table::Persons).await;
+    opened.append_with_person(3);
+    opened.lake.seal_due().unwrap();
+    let waiting = || {
+        let view = opened.views.current();
+        [Table::Events, Table::Persons].map(|table| view.tail(table, Slot::Main).rows())
+    };
+    assert_eq!(waiting(), [3, 1]);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let told = async {
+        // Long enough for many looks of the committer of events.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(waiting(), [3, 1], "events were committed before their persons");
+        let (stop_persons, persons_stopped) = tokio::sync::watch::channel(false);
+        let persons = Arc::clone(&opened.lake).run_committer(Table::Persons, persons_stopped);
+        let both = async {
+            while waiting() != [0, 0] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop_persons.send(true).unwrap();
+        };
+        tokio::join!(persons, both);
+        stop.send(true).unwrap();
+    };
+    tokio::join!(Arc::clone(&opened.lake).run_committer(Table::Events, stopped), told);
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::plan::plan_files;
 use hogflare_catalog::table_catalog::TableCatalog;
-use hogflare_catalog::tables::{DeadLetterRow, EventRow, GroupBuilder, SLOTS, TABLES};
+use hogflare_catalog::tables::{DeadLetterRow, EventRow, GroupBuilder, PersonRow, SLOTS, TABLES};
 use hogflare_catalog::{DataFolder, Lake, LakeSettings, MetadataCache, Slot, SystemClock, Table, Views, Watermark};
 
 pub(crate) struct Opened {
@@ -68,6 +68,17 @@ impl Opened {
         self.views.publish_group(self.builder.finish(), 1).unwrap();
     }
 
+    /// The same with a person that they belong to.
+    pub(crate) fn append_with_person(&mut self, rows: usize) {
+        for _ in 0..rows {
+            let uuid = uuid::Uuid::new_v4().to_string();
+            self.builder.push_event(Slot::Main, &EventRow { uuid: &uuid, properties: "{}", ..EventRow::default() });
+        }
+        let person = PersonRow { uuid: "p", person_id: "p", distinct_ids: "[]", ..PersonRow::default() };
+        self.builder.push_person(&person);
+        self.views.publish_group(self.builder.finish(), 1).unwrap();
+    }
+
     /// The same for dead letters.
     pub(crate) fn append_dead_letters(&mut self, rows: usize) {
         for _ in 0..rows {
@@ -80,14 +91,18 @@ impl Opened {
 
     /// Creates or loads the table of events and resolves what an earlier process left open.
     pub(crate) async fn make_ready(&self) {
+        self.make_table_ready(Table::Events).await;
+    }
+
+    pub(crate) async fn make_table_ready(&self, table: Table) {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let ready = async {
-            while self.views.current().head(Table::Events).is_none() {
+            while self.views.current().head(table).is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             stop.send(true).unwrap();
         };
-        tokio::join!(Arc::clone(&self.lake).run_committer(Table::Events, stopped), ready);
+        tokio::join!(Arc::clone(&self.lake).run_committer(table, stopped), ready);
     }
 
     /// Rows in the table and in the tail.

@@ -56,13 +56,13 @@ impl StateWriter {
         let mut waiting: Vec<AppliedGroup> = Vec::new();
         loop {
             let is_last = self.gather(&mut waiting);
-            while !waiting.is_empty() {
-                match self.apply(&waiting) {
-                    Ok(()) => waiting.clear(),
-                    // At the end nothing is lost by giving up: the log keeps the rows.
-                    Err(_) if is_last => return,
-                    Err(_) => std::thread::sleep(RETRY_PAUSE),
-                }
+            if self.apply(&waiting).is_ok() {
+                waiting.clear();
+            } else if is_last {
+                // Nothing is lost by giving up: the log keeps the rows.
+                return;
+            } else {
+                std::thread::sleep(RETRY_PAUSE);
             }
             if is_last {
                 break;
@@ -73,12 +73,15 @@ impl StateWriter {
         }
     }
 
-    /// Waits for changes and takes those that come shortly after. True if none will follow.
+    /// Waits for changes, unless some are left, and takes those that come shortly after. True if none will
+    /// follow.
     fn gather(&self, waiting: &mut Vec<AppliedGroup>) -> bool {
-        let Ok(first) = self.groups.recv() else { return true };
+        if waiting.is_empty() {
+            let Ok(first) = self.groups.recv() else { return true };
+            waiting.push(first);
+        }
         let deadline = Instant::now() + GATHER;
-        let mut bytes = first.bytes;
-        waiting.push(first);
+        let mut bytes: usize = waiting.iter().map(|group| group.bytes).sum();
         while bytes < TRANSACTION_BYTES {
             match self.groups.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(group) => {

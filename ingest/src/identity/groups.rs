@@ -1,6 +1,6 @@
 //! Slots of group types, and what an event says of groups.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hogflare_catalog::tables::GROUP_SLOTS;
@@ -37,13 +37,16 @@ pub struct GroupTypes {
 pub struct ConfiguredTypes {
     pub default: [Option<String>; GROUP_SLOTS],
     pub projects: HashMap<String, [Option<String>; GROUP_SLOTS]>,
+    /// The projects whose events are taken, if not all: what others stored contradicts nothing.
+    pub only: Option<HashSet<String>>,
 }
 
 impl ConfiguredTypes {
     /// Rows are stored under the known slots already: a setting that names others would give a column two
     /// meanings.
     pub(super) fn check(&self, known: &[(String, usize, String)]) -> Result<(), StateError> {
-        for (project, slot, name) in known {
+        let counts = |project: &String| self.only.as_ref().is_none_or(|only| only.contains(project));
+        for (project, slot, name) in known.iter().filter(|(project, _, _)| counts(project)) {
             let configured = self.projects.get(project).unwrap_or(&self.default);
             let elsewhere = configured.iter().position(|other| other.as_deref() == Some(name));
             let taken = configured.get(*slot).and_then(Option::as_deref).filter(|other| other != name);

@@ -87,17 +87,24 @@ impl Known {
     /// Keeps what was read, unless it may be outdated.
     pub(crate) fn add(&self, loaded: Loaded) {
         let mut memory = self.memory.lock();
-        if loaded.settled < memory.forgotten_through {
-            return;
-        }
+        // Asked before each entry: adding one may make room by forgetting what is newer than the next.
         for (key, person) in loaded.persons {
+            if loaded.settled < memory.forgotten_through {
+                return;
+            }
             memory.add_person(key, person);
         }
         for (key, group) in loaded.groups {
+            if loaded.settled < memory.forgotten_through {
+                return;
+            }
             let grown = memory.groups.insert(key, group, group_bytes);
             memory.grow(grown);
         }
         for (key, types) in loaded.types {
+            if loaded.settled < memory.forgotten_through {
+                return;
+            }
             let grown = memory.types.insert(key, types, types_bytes);
             memory.grow(grown);
         }
@@ -204,6 +211,7 @@ impl Memory {
     }
 
     fn add_person(&mut self, key: Uuid, person: Option<Arc<Person>>) {
+        // In one step: between the two nothing is forgotten.
         let mut grown = self.numbers.insert(key, person.as_ref().map(|person| person.number), |_| 0);
         if let Some(person) = person {
             grown += self.persons.insert(person.number, person, |person| person.bytes());
@@ -269,5 +277,47 @@ impl Lookup for Session<'_> {
         let grown = self.memory.types.insert(key, Arc::clone(&types), types_bytes);
         self.memory.grow(grown);
         Ok(types)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::person::DistinctIds;
+    use crate::identity::properties::Properties;
+    use crate::identity::{Link, Operation, PersonChange, key};
+
+    fn person(number: i64, version: i64, bytes: usize) -> Arc<Person> {
+        let blob = format!(r#"{{"blob":"{}"}}"#, "x".repeat(bytes));
+        Arc::new(Person {
+            number,
+            id: key("t", &number.to_string()),
+            canonical: number.to_string().into(),
+            ids: DistinctIds::default(),
+            created_at_us: 0,
+            version,
+            is_identified: false,
+            properties: Properties::of(&blob, "{}"),
+        })
+    }
+
+    /// What was read before a change must not come back when the change is forgotten, not even within one
+    /// load.
+    #[test]
+    fn nothing_outdated_is_added() {
+        let known = Known::new(10_000, 1);
+        let changed = key("t", "1");
+        let change = PersonChange { operation: Operation::Set, person: person(1, 2, 10), merged_into: None };
+        let link =
+            Link { key: changed, distinct_id: "1".into(), number: 1, person_id: changed, moved_from: None, version: 1 };
+        let changes = Changes { persons: vec![change], links: vec![link], ..Changes::default() };
+        known.keep(&changes, "t", 7);
+        known.settle(&changes, "t", 7);
+        // Each of the others fills half of the memory.
+        let others = (2..6).map(|number| (key("t", &number.to_string()), Some(person(number, 1, 6_000))));
+        let persons = others.chain([(changed, Some(person(1, 1, 10)))]).collect();
+        known.add(Loaded { settled: 6, persons, groups: Vec::new(), types: Vec::new() });
+        let found = known.person(changed).flatten().map(|person| person.version);
+        assert_ne!(found, Some(1), "version 2 is in the file");
     }
 }

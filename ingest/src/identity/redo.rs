@@ -10,6 +10,7 @@ use super::person::{DistinctIds, Group, Person};
 use super::properties::Properties;
 use super::store::Writing;
 use super::{StateError, key};
+use crate::protocol::json;
 
 /// Puts the rows of a batch, which has the columns of the table under our names.
 pub(crate) fn put_rows(writing: &Writing<'_>, table: Table, batch: &RecordBatch) -> Result<(), StateError> {
@@ -31,9 +32,10 @@ fn put_persons(writing: &Writing<'_>, rows: &Rows<'_>) -> Result<(), StateError>
     let (set, set_once) = (rows.text("properties")?, rows.text("properties_set_once")?);
     for row in 0..rows.batch.num_rows() {
         let listed: Vec<String> = serde_json::from_str(ids.value(row)).map_err(|_| rows.damaged("distinct_ids"))?;
+        let id = rows.uuid("person_id", person_ids.value(row))?;
         let person = Person {
-            number: numbers.value(row),
-            id: rows.uuid(person_ids.value(row))?,
+            number: writing.number_of(id, numbers.value(row))?,
+            id,
             canonical: canonicals.value(row).into(),
             ids: DistinctIds {
                 listed: listed.into_iter().map(Into::into).collect(),
@@ -55,10 +57,13 @@ fn put_persons(writing: &Writing<'_>, rows: &Rows<'_>) -> Result<(), StateError>
 
 fn put_moves(writing: &Writing<'_>, rows: &Rows<'_>) -> Result<(), StateError> {
     let (projects, ids) = (rows.text("api_key")?, rows.text("distinct_id")?);
+    let person_ids = rows.text("person_id")?;
     let (numbers, versions) = (rows.long("person_int_id")?, rows.long("version")?);
     for row in 0..rows.batch.num_rows() {
         let id = ids.value(row);
-        writing.put_id(key(projects.value(row), id), id, numbers.value(row), versions.value(row))?;
+        let person = rows.uuid("person_id", person_ids.value(row))?;
+        let number = writing.number_of(person, numbers.value(row))?;
+        writing.put_id(key(projects.value(row), id), id, number, versions.value(row))?;
     }
     Ok(())
 }
@@ -115,13 +120,13 @@ impl<'a> Rows<'a> {
         self.batch.column_by_name(name).and_then(|array| cast(array.as_ref())).ok_or_else(|| self.damaged(name))
     }
 
-    fn uuid(&self, text: &str) -> Result<Uuid, StateError> {
-        Uuid::try_parse(text).map_err(|_| self.damaged("person_id"))
+    fn uuid(&self, column: &str, text: &str) -> Result<Uuid, StateError> {
+        Uuid::try_parse(text).map_err(|_| self.damaged(column))
     }
 
     fn properties(&self, set: &str, set_once: &str) -> Result<Properties, StateError> {
-        let is_object = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
-        if !is_object(set) || !is_object(set_once) {
+        // Not serde_json: values are kept as sent, and some numbers are beyond what it reads.
+        if !json::is_object(set) || !json::is_object(set_once) {
             return Err(self.damaged("properties"));
         }
         Ok(Properties::of(set, set_once))

@@ -21,6 +21,9 @@ use super::{AppliedGroup, Changes, IdentityEvent, StateError, StateWriter, key, 
 use crate::event::UuidText;
 use crate::wal::{LogPositions, Positions};
 
+/// Keys that are looked up at a time.
+const PIECE_KEYS: usize = 64;
+
 #[derive(Clone, Debug)]
 pub struct StateSettings {
     /// The state file.
@@ -50,6 +53,7 @@ pub struct State {
     reader: Arc<Reader>,
     progress: Arc<Progress>,
     waiting_bytes_max: usize,
+    began_empty: bool,
 }
 
 /// An opened state file, before it has what the log says.
@@ -116,7 +120,9 @@ impl Opening {
 
     pub(crate) fn finish(self, log: &LogPositions) -> Result<(State, Identity, StateWriter), StateError> {
         self.settings.configured_types.check(&self.store.all_types()?)?;
-        let known = Arc::new(Known::new(self.settings.cache_bytes_max, self.store.next_number()?));
+        let next_number = self.store.next_number()?;
+        let began_empty = next_number == 1 && self.positions == StatePositions::default();
+        let known = Arc::new(Known::new(self.settings.cache_bytes_max, next_number));
         let reader = Arc::new(self.store.reader()?);
         let progress = Arc::<Progress>::default();
         for (table, through) in STATE_TABLES.into_iter().zip(self.positions) {
@@ -128,6 +134,7 @@ impl Opening {
             reader,
             progress: Arc::clone(&progress),
             waiting_bytes_max: self.settings.waiting_bytes_max,
+            began_empty,
         };
         let identity = Identity { state: state.clone(), sender, group: 1, changes: Vec::new(), bytes: 0 };
         let writer = StateWriter { store: self.store, known, progress, groups, positions: log.clone() };
@@ -235,6 +242,11 @@ impl State {
         self.progress.waiting_bytes.load(Ordering::Relaxed) > self.waiting_bytes_max
     }
 
+    /// Whether nobody was known when the process began.
+    pub fn began_empty(&self) -> bool {
+        self.began_empty
+    }
+
     /// Whether the state file takes no changes at the moment.
     pub fn is_failing(&self) -> bool {
         self.progress.is_failing.load(Ordering::Relaxed)
@@ -273,7 +285,16 @@ impl State {
 
     /// Reads what is missing, so that the writer need not.
     pub(crate) fn prefetch(&self, missing: Missing) -> Result<(), StateError> {
-        let loaded = self.load(missing)?;
+        // In pieces, so that a request of large persons does not hold them all beside the cache.
+        for piece in missing.persons.chunks(PIECE_KEYS) {
+            let loaded = self.load(Missing { persons: piece.to_vec(), ..Missing::default() })?;
+            self.known.add(loaded);
+        }
+        for piece in missing.groups.chunks(PIECE_KEYS) {
+            let loaded = self.load(Missing { groups: piece.to_vec(), ..Missing::default() })?;
+            self.known.add(loaded);
+        }
+        let loaded = self.load(Missing { types: missing.types, ..Missing::default() })?;
         self.known.add(loaded);
         Ok(())
     }
@@ -342,9 +363,9 @@ impl Identity {
     }
 
     /// The group is durable, with these as the positions of the next rows.
-    pub(crate) fn hand_over(&mut self, next: &Positions) {
+    pub(crate) fn hand_over(&mut self, next: &Positions) -> Result<(), StateError> {
         if self.changes.is_empty() {
-            return;
+            return Ok(());
         }
         let through = STATE_TABLES.map(|table| next[Slot::Main.index()][table.index()] - 1);
         self.state.progress.waiting_bytes.fetch_add(self.bytes, Ordering::Relaxed);
@@ -355,8 +376,15 @@ impl Identity {
             through,
         };
         self.group += 1;
-        // Nobody listens only when the process ends; the log has it all.
-        drop(self.sender.send(group));
+        self.sender.send(group).map_err(|_| {
+            StateError::Refused(
+                "the writer of the state has ended; the log has all changes, and a restart recovers".into(),
+            )
+        })
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.is_full()
     }
 }
 
@@ -392,7 +420,7 @@ impl Rebuild {
 
     /// Puts rows of a table, with its columns under our names.
     pub fn put(&mut self, table: Table, batch: &RecordBatch) -> Result<(), StateError> {
-        let writing = self.store.begin()?;
+        let writing = self.store.begin()?.with_own_numbers()?;
         redo::put_rows(&writing, table, batch)?;
         writing.keep()
     }
@@ -401,6 +429,7 @@ impl Rebuild {
     /// put. Returns the number of persons.
     pub fn finish(mut self, positions: &Positions) -> Result<u64, StateError> {
         let writing = self.store.begin()?;
+        writing.drop_own_numbers()?;
         writing.settle_all()?;
         let through = STATE_TABLES.map(|table| positions[Slot::Main.index()][table.index()]);
         writing.put_positions(&through)?;

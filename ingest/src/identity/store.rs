@@ -20,6 +20,8 @@ use super::properties::Properties;
 use super::{Changes, StateError};
 
 const FORMAT: i64 = 1;
+/// Persons of several writers that have one number get others from here on.
+const OTHERS_FROM: i64 = 1 << 40;
 /// Connections that read.
 const READERS: usize = 4;
 /// Pages that a connection keeps, in KiB; the system's page cache does the rest.
@@ -38,6 +40,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS ids (
         key BLOB PRIMARY KEY, id TEXT NOT NULL, person INTEGER NOT NULL, version INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS ids_by_person ON ids (person);
     CREATE TABLE IF NOT EXISTS persons (
         number INTEGER PRIMARY KEY, project TEXT NOT NULL, person_id BLOB NOT NULL, canonical TEXT NOT NULL,
         ids TEXT NOT NULL, ids_total INTEGER NOT NULL, created_at_us INTEGER NOT NULL, version INTEGER NOT NULL,
@@ -62,14 +65,16 @@ impl Store {
     /// Creates an empty file if there is none.
     pub(crate) fn open(path: &Path) -> Result<Store, StateError> {
         let failed = StateError::sqlite("open the state file");
-        let connection = connect(path)?;
-        connection.execute_batch(SCHEMA).map_err(&failed)?;
+        let mut connection = connect(path)?;
+        // All of it or nothing: a file without its number would count persons from 1 again.
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        begun.execute_batch(SCHEMA).map_err(&failed)?;
         let format: Option<i64> =
-            connection.query_row("SELECT format FROM meta", [], |row| row.get(0)).optional().map_err(&failed)?;
+            begun.query_row("SELECT format FROM meta", [], |row| row.get(0)).optional().map_err(&failed)?;
         match format {
             None => {
-                connection.execute("INSERT INTO meta (format) VALUES (?)", [FORMAT]).map_err(&failed)?;
-                connection.execute("INSERT INTO last_number VALUES (0)", []).map_err(&failed)?;
+                begun.execute("INSERT INTO meta (format) VALUES (?)", [FORMAT]).map_err(&failed)?;
+                begun.execute("INSERT INTO last_number VALUES (0)", []).map_err(&failed)?;
             }
             Some(found) if found > FORMAT => {
                 return Err(StateError::Refused(format!(
@@ -79,6 +84,7 @@ impl Store {
             }
             Some(_) => {}
         }
+        begun.commit().map_err(&failed)?;
         Ok(Store { path: path.to_owned(), connection })
     }
 
@@ -98,12 +104,11 @@ impl Store {
 
     /// Number for the next person. Those of persons that are gone are not given again.
     pub(crate) fn next_number(&self) -> Result<i64, StateError> {
-        let last: Option<i64> = self
+        let last: i64 = self
             .connection
             .query_row("SELECT number FROM last_number", [], |row| row.get(0))
-            .optional()
             .map_err(StateError::sqlite("read the last person's number"))?;
-        Ok(last.unwrap_or(0) + 1)
+        Ok(last + 1)
     }
 
     pub(crate) fn persons(&self) -> Result<u64, StateError> {
@@ -127,7 +132,7 @@ impl Store {
     pub(crate) fn begin(&mut self) -> Result<Writing<'_>, StateError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.map_err(StateError::sqlite("begin a change of the state"))?;
-        Ok(Writing { transaction, touched: RefCell::default() })
+        Ok(Writing { transaction, touched: RefCell::default(), has_own_numbers: false })
     }
 
     pub(crate) fn reader(&self) -> Result<Reader, StateError> {
@@ -164,6 +169,8 @@ fn connect(path: &Path) -> Result<Connection, StateError> {
 pub(crate) struct Writing<'a> {
     transaction: Transaction<'a>,
     touched: RefCell<Touched>,
+    /// Rows may be of several writers, each of which counts persons from 1.
+    has_own_numbers: bool,
 }
 
 /// Numbers of persons that need another look before the transaction ends.
@@ -190,6 +197,42 @@ impl Writing<'_> {
             self.put_type(project, change.slot, &change.name)?;
         }
         Ok(())
+    }
+
+    /// From now on rows of other writers may come, too: a person keeps the number of its row only if nobody
+    /// else has it.
+    pub(crate) fn with_own_numbers(self) -> Result<Self, StateError> {
+        let sql = "CREATE TABLE IF NOT EXISTS own_numbers (
+                       person_id BLOB PRIMARY KEY, number INTEGER NOT NULL UNIQUE) WITHOUT ROWID";
+        self.execute(sql, [])?;
+        Ok(Writing { has_own_numbers: true, ..self })
+    }
+
+    pub(crate) fn drop_own_numbers(&self) -> Result<(), StateError> {
+        self.execute("DROP TABLE IF EXISTS own_numbers", [])
+    }
+
+    /// The number that a person of a row has here.
+    pub(crate) fn number_of(&self, person_id: Uuid, in_row: i64) -> Result<i64, StateError> {
+        if !self.has_own_numbers {
+            return Ok(in_row);
+        }
+        let failed = StateError::sqlite("number a person");
+        let known = || {
+            let mut statement =
+                self.transaction.prepare_cached("SELECT number FROM own_numbers WHERE person_id = ?")?;
+            statement.query_row([person_id.as_bytes()], |row| row.get(0)).optional()
+        };
+        if let Some(number) = known().map_err(failed)? {
+            return Ok(number);
+        }
+        self.execute(
+            "INSERT INTO own_numbers VALUES (?1, CASE
+                 WHEN EXISTS (SELECT 1 FROM own_numbers WHERE number = ?2)
+                 THEN (SELECT max(max(number), ?3) + 1 FROM own_numbers) ELSE ?2 END)",
+            params![person_id.as_bytes(), in_row, OTHERS_FROM],
+        )?;
+        known().map_err(failed).map(|number| number.unwrap_or(in_row))
     }
 
     /// An older version than the known one changes nothing, so rows may come in any order.

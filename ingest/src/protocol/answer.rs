@@ -73,6 +73,8 @@ pub enum Code {
     InvalidToken,
     InconsistentTokens,
     UnknownToken,
+    /// Wrong keys, too often.
+    TooManyFailures,
     /// A page of a site that the project does not list.
     OriginNotAllowed,
     BodyTooLarge,
@@ -103,6 +105,7 @@ impl Code {
             Code::InvalidToken => "invalid_token",
             Code::InconsistentTokens => "inconsistent_tokens",
             Code::UnknownToken => "unknown_token",
+            Code::TooManyFailures => "too_many_failures",
             Code::OriginNotAllowed => "origin_not_allowed",
             Code::BodyTooLarge => "body_too_large",
             Code::SignatureRequired => "signature_required",
@@ -124,6 +127,7 @@ impl Code {
             Code::MissingToken | Code::InvalidToken | Code::InconsistentTokens | Code::UnknownToken => 401,
             Code::SignatureRequired | Code::SignatureMismatch => 401,
             Code::OriginNotAllowed => 403,
+            Code::TooManyFailures => 429,
             Code::MethodNotAllowed => 405,
             Code::TooSlow => 408,
             Code::BodyTooLarge | Code::Rejected(Reason::EventTooLarge) => 413,

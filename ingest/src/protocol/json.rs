@@ -42,6 +42,13 @@ pub(crate) fn members(object: &str) -> Vec<Member> {
     members
 }
 
+/// Whether a text is a JSON object and nothing else.
+pub(crate) fn is_object(text: &str) -> bool {
+    let mut scanner = Scanner::new(text);
+    let scanned = scanner.object(|scanner, _, _| scanner.value().map(drop));
+    scanned.is_ok() && scanner.end().is_ok()
+}
+
 /// The text of a JSON string without its quotes. NUL becomes U+FFFD: no table and no engine takes it.
 pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
     let Some(first) = raw.find('\\') else { return Cow::Borrowed(raw) };

@@ -7,7 +7,7 @@ use hogflare_catalog::{Slot, Table};
 use super::batch::{Batch, dead_letter_bytes, event_bytes};
 use super::{Request, Writer};
 use crate::admission::OverloadReason;
-use crate::identity::{ChangeRows, StateError};
+use crate::identity::{ChangeRows, Identity, StateError};
 use crate::ids::RandomIds;
 use crate::ingest::{Ack, AppendError};
 use crate::telemetry;
@@ -21,21 +21,25 @@ struct Group {
     received_us: i64,
     /// Rough bytes of the rows in the open frame.
     frame_bytes: usize,
+    /// The same since rows were last shown.
+    unshown_bytes: usize,
     rows: u64,
 }
+
+/// Rows of a group that are held back until its sync; a request can make many times its own size of them.
+const UNSHOWN_BYTES_MAX: usize = 16 << 20;
 
 /// Why the rest of a request is not stored; what came before it is.
 #[derive(Debug)]
 enum Refused {
-    /// The log has no room.
-    NoRoom,
+    Overloaded(OverloadReason),
     State(StateError),
 }
 
 impl From<Refused> for AppendError {
     fn from(refused: Refused) -> AppendError {
         match refused {
-            Refused::NoRoom => AppendError::Overloaded(OverloadReason::LogFull.now()),
+            Refused::Overloaded(reason) => AppendError::Overloaded(reason.now()),
             Refused::State(error) => AppendError::State(error.to_string()),
         }
     }
@@ -69,13 +73,9 @@ impl Writer {
         for request in requests {
             answers.push(self.add_request(&mut group, request)?.map_err(AppendError::from));
         }
-        self.end_frame(&mut group)?;
-        self.log.sync()?;
+        self.show(&mut group)?;
         let rows = group.rows;
-        self.publish(group)?;
-        if let Some(identity) = &mut self.identity {
-            identity.hand_over(&self.builder.next_positions());
-        }
+        metrics::histogram!(telemetry::GROUP_ROWS).record(rows as f64);
         count(&answers);
         Ok((answers, rows))
     }
@@ -139,13 +139,20 @@ impl Writer {
     /// Ends the open frame if the rows would make it too large, and makes sure that the log can take the
     /// next one before its first row gets a position: so no position is given that is not logged.
     fn make_room(&mut self, group: &mut Group, row_bytes: usize) -> Refusable<()> {
+        if group.unshown_bytes > UNSHOWN_BYTES_MAX {
+            self.show(group)?;
+            if let Some(reason) = self.pressure() {
+                return Ok(Err(Refused::Overloaded(reason)));
+            }
+        }
         if group.frame_bytes > 0 && group.frame_bytes + row_bytes > self.frame_bytes {
             self.end_frame(group)?;
         }
         if group.frame_bytes == 0 && !self.ensure_room(row_bytes)? {
-            return Ok(Err(Refused::NoRoom));
+            return Ok(Err(Refused::Overloaded(OverloadReason::LogFull)));
         }
         group.frame_bytes += row_bytes;
+        group.unshown_bytes += row_bytes;
         group.rows += 1;
         Ok(Ok(()))
     }
@@ -162,18 +169,34 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&mut self, group: Group) -> Result<(), LogError> {
-        if group.appended.is_empty() {
+    /// Makes what was added durable, and shows it.
+    fn show(&mut self, group: &mut Group) -> Result<(), LogError> {
+        self.end_frame(group)?;
+        self.log.sync()?;
+        group.unshown_bytes = 0;
+        let appended = std::mem::take(&mut group.appended);
+        if appended.is_empty() {
             return Ok(());
         }
-        metrics::histogram!(telemetry::GROUP_ROWS).record(group.rows as f64);
         let ends: Vec<(Slot, Table, u64)> =
-            group.appended.iter().map(|part| (part.slot, part.table, part.last_position())).collect();
-        self.views.publish_group(group.appended, group.received_us)?;
+            appended.iter().map(|part| (part.slot, part.table, part.last_position())).collect();
+        self.views.publish_group(appended, group.received_us)?;
         for (slot, table, position) in ends {
             self.positions.set_durable(slot, table, position);
         }
-        Ok(())
+        match &mut self.identity {
+            Some(identity) => identity.hand_over(&self.builder.next_positions()).map_err(LogError::from),
+            None => Ok(()),
+        }
+    }
+
+    /// Why the rest of a request has to come again later, if so.
+    fn pressure(&self) -> Option<OverloadReason> {
+        if self.identity.as_ref().is_some_and(Identity::is_full) {
+            return Some(OverloadReason::State);
+        }
+        let is_full = self.views.tail_bytes() >= self.admission.settings.tail_bytes_max;
+        is_full.then_some(OverloadReason::Tail)
     }
 }
 

@@ -124,6 +124,27 @@ async fn events_belong_to_the_person_of_now() {
     }
 }
 
+/// Rewrites of a plan must leave each view one that can be counted, and asked for one column.
+#[tokio::test]
+async fn every_view_can_be_counted() {
+    let lake = lake().await;
+    let engine = lake.engine();
+    for (view, count) in [
+        ("events", 5),
+        ("persons", 3),
+        ("person_profiles", 2),
+        ("person_overrides", 2),
+        ("identity_links", 4),
+        ("groups", 1),
+        ("group_types", 1),
+        ("dead_letter", 0),
+    ] {
+        assert_eq!(rows(&engine, &format!("SELECT count(*) FROM {view}")).await, format!("[[{count}]]"), "{view}");
+    }
+    let links = "SELECT count(*) FROM events e JOIN identity_links l USING (project, distinct_id)";
+    assert_eq!(rows(&engine, links).await, "[[4]]");
+}
+
 #[tokio::test]
 async fn who_does_not_ask_whose_events_are_does_not_pay_for_it() {
     let lake = lake().await;

@@ -96,6 +96,9 @@ fn project_of(services: &Services, request: &Request<Body>) -> Result<String, Re
         if secret.is_some() {
             edge.flag_keys.note_failure(client);
         }
+        if edge.flag_keys.is_blocked(client) {
+            return Err(Refusal::new(Code::TooManyFailures, "too many wrong keys from this address; wait a minute"));
+        }
         let detail = match edge.flag_keys.is_empty() {
             true => "no key is set that reads flags: set HOGFLARE_FLAG_KEYS to name:secret",
             false => "a key of HOGFLARE_FLAG_KEYS is needed: send Authorization: Bearer <secret>",

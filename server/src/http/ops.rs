@@ -50,6 +50,11 @@ async fn ready(State(services): State<Services>) -> Response {
     let query = Table::ALL.into_iter().find_map(|table| view.table(table).err().map(|reason| reason.to_string()));
     let commit = Table::ALL.into_iter().find_map(|table| services.lake.trouble(table));
     let commit = commit.or_else(|| services.lake.seal_trouble());
+    let persons = services.ingest.state().and_then(|state| {
+        state
+            .is_failing()
+            .then(|| "changes of persons cannot be written to the state file; the log keeps them".to_owned())
+    });
     let failed = services.failures.reason();
     let ready = ingest.is_none() && query.is_none() && failed.is_none();
     let commit = failed.or(commit);
@@ -57,7 +62,7 @@ async fn ready(State(services): State<Services>) -> Response {
         None => json!({"ready": true}),
         Some(reason) => json!({"ready": false, "reason": reason}),
     };
-    let body: Value = json!({"ready": ready, "ingest": state(ingest), "query": state(query), "commit": state(commit)});
+    let body: Value = json!({"ready": ready, "ingest": state(ingest), "query": state(query), "commit": state(commit), "state": state(persons)});
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     sdk::json(status, body.to_string())
 }

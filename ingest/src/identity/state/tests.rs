@@ -68,6 +68,64 @@ impl Bench {
     }
 }
 
+/// Numbers and texts that other readers of JSON refuse are kept as sent, also through a crash.
+#[test]
+fn odd_values_survive_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 1 << 20);
+    let odd = r#"{"huge":1e400,"long":123456789012345678901234567890,"text":"\u0000\ud83d"}"#;
+    bench.send(&event("$set", "u", &format!(r#"{{"$set":{odd}}}"#)));
+    let describe = r#"{"$group_type":"team","$group_key":"t","$group_set":{"n":3e999}}"#;
+    bench.send(&event("$groupidentify", "u", describe));
+    let before = bench.who("u");
+    assert!(before.as_ref().is_some_and(|person| person.contains("1e400")), "{before:?}");
+    bench.kill();
+    let bench = open(folder.path(), 1 << 20);
+    assert_eq!(bench.who("u"), before);
+    let group = bench.ingest.state().unwrap().group("t", "team", "t").unwrap();
+    assert_eq!(group.unwrap().properties(), r#"{"n":3e999}"#);
+}
+
+/// A request of small events about a large person is many times its own size.
+#[test]
+fn a_request_that_makes_many_rows_is_shown_in_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 1 << 20);
+    let large = "x".repeat(200 << 10);
+    bench.send(&event("$set", "u", &format!(r#"{{"$set":{{"blob":"{large}"}}}}"#)));
+    let changes: Vec<String> = (0..300).map(|n| event("$set", "u", &format!(r#"{{"$set":{{"n":{n}}}}}"#))).collect();
+    bench.send(&changes.join(","));
+    let waiting = bench.ingest.state().unwrap().waiting_bytes();
+    assert!(waiting > 30 << 20, "all changes were handed over: {waiting}");
+    let rows: usize = bench.batches(Table::Persons).iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(rows, 301);
+    bench.close();
+    let bench = open(folder.path(), 1 << 20);
+    assert!(bench.who("u").is_some_and(|person| person.starts_with("1:u:301:") && person.contains("\"n\":299")));
+}
+
+/// Two writers count their persons from 1 each; their tables are one.
+#[test]
+fn rows_of_two_writers_stay_two_persons() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let path = folders[0].path().join("both.sqlite");
+    let mut rebuild = Rebuild::begin(&path).unwrap();
+    for (folder, id) in folders.iter().zip(["a", "b"]) {
+        let mut bench = open(folder.path(), 1 << 20);
+        bench.send(&event("$identify", id, &format!(r#"{{"$anon_distinct_id":"anon-{id}"}}"#)));
+        for table in STATE_TABLES {
+            for batch in bench.batches(table) {
+                rebuild.put(table, &batch).unwrap();
+            }
+        }
+    }
+    assert_eq!(rebuild.finish(&[[0; TABLES]; 2]).unwrap(), 2);
+    let opening = Opening::open(StateSettings::new(path)).unwrap();
+    let (state, _, _) = opening.finish(&LogPositions::default()).unwrap();
+    assert_eq!(who(&state, "anon-a").as_deref(), Some("1:anon-a+a:1:true:{}"));
+    assert!(who(&state, "anon-b").is_some_and(|person| person.contains(":anon-b+b:1:true:{}")));
+}
+
 fn who(state: &State, id: &str) -> Option<String> {
     let person = state.person("t", id).unwrap()?;
     let ids = person.ids.listed.join("+");
@@ -216,6 +274,15 @@ fn a_file_that_is_behind_or_ahead_of_the_log_is_refused() {
 
 #[test]
 fn a_setting_that_contradicts_the_slots_is_refused() {
+    let of_others = ConfiguredTypes {
+        default: [Some("company".to_owned()), None, None, None, None],
+        only: Some(std::collections::HashSet::from(["t".to_owned()])),
+        ..ConfiguredTypes::default()
+    };
+    assert!(of_others.check(&[("junk".to_owned(), 0, "x".to_owned())]).is_ok());
+    let own = [("t".to_owned(), [Some("team".to_owned()), None, None, None, None])];
+    let of_project = ConfiguredTypes { projects: own.into_iter().collect(), ..of_others };
+    assert!(of_project.check(&[("t".to_owned(), 0, "team".to_owned())]).is_ok());
     let names = |names: &[&str]| -> [Option<String>; GROUP_SLOTS] {
         std::array::from_fn(|slot| names.get(slot).filter(|name| !name.is_empty()).map(|name| (*name).to_owned()))
     };
