@@ -62,6 +62,7 @@ pub(crate) fn run(config: Config, companion: Option<Companion>) -> Result<()> {
     for warning in config::warnings() {
         tracing::warn!("{warning}");
     }
+    config.flags.log_warnings();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     // Queries have threads of their own, so that a heavy one does not hold up acknowledgements.
     let queries = tokio::runtime::Builder::new_multi_thread()
@@ -123,7 +124,11 @@ async fn serve(
     }
     if let Some(file) = config.flags_file.clone() {
         let shared = config.flags.clone();
-        persist.spawn("feature flags", file.watch(flags::parse, move |file| shared.replace(file), persist.stopped()));
+        let replace = move |file| {
+            shared.replace(file);
+            shared.log_warnings();
+        };
+        persist.spawn("feature flags", file.watch(flags::parse, replace, persist.stopped()));
     }
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
