@@ -409,7 +409,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
             return Ok(());
         }
     }
-    for warning in warnings() {
+    for warning in warnings().into_iter().chain(config.flags.warnings()) {
         eprintln!("warning: {warning}");
     }
     Ok(())

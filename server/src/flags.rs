@@ -28,13 +28,8 @@ struct Document {
 
 pub(crate) type GroupTypeNames = [Option<String>; GROUP_TYPES_MAX];
 
-/// The file's text, and what is odd about it in the log.
 pub(crate) fn parse(text: &str) -> Result<FlagFile> {
-    let file = FlagFile::parse(text)?;
-    for warning in file.warnings() {
-        tracing::warn!("feature flags: {warning}");
-    }
-    Ok(file)
+    Ok(FlagFile::parse(text)?)
 }
 
 impl SharedFlags {
@@ -47,6 +42,18 @@ impl SharedFlags {
     pub(crate) fn replace(&self, file: FlagFile) {
         self.file.store(Arc::new(file));
         self.documents.lock().clear();
+    }
+
+    /// What looks like a mistake in the file.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.file.load().warnings().to_vec()
+    }
+
+    /// At the start the file is read before there is a log.
+    pub(crate) fn log_warnings(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
     }
 
     pub(crate) fn of(&self, project: &str) -> Arc<FlagSet> {

@@ -63,6 +63,7 @@ pub(crate) fn run(config: Config, companion: Option<Companion>) -> Result<()> {
     for warning in config::warnings() {
         tracing::warn!("{warning}");
     }
+    config.flags.log_warnings();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     // Queries have threads of their own, so that a heavy one does not hold up acknowledgements.
     let queries = tokio::runtime::Builder::new_multi_thread()
@@ -124,7 +125,11 @@ async fn serve(
     }
     if let Some(file) = config.flags_file.clone() {
         let shared = config.flags.clone();
-        persist.spawn("feature flags", file.watch(flags::parse, move |file| shared.replace(file), persist.stopped()));
+        let replace = move |file| {
+            shared.replace(file);
+            shared.log_warnings();
+        };
+        persist.spawn("feature flags", file.watch(flags::parse, replace, persist.stopped()));
     }
     if parts.ingest.state().is_some_and(hogflare_ingest::State::began_empty) {
         persist.spawn("look for persons of others", warn_of_others(Arc::clone(&parts.lake), persist.stopped()));

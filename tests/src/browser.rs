@@ -331,10 +331,40 @@ fn flags_are_asked_for_in_chromium() {
     if cannot_run() {
         return;
     }
-    let server = Options::new().start();
+    let person = json!({"key": "plan", "value": "pro", "operator": "exact", "type": "person"});
+    let variants = json!([{"key": "low", "rollout_percentage": 0}, {"key": "high", "rollout_percentage": 100}]);
+    let flags = json!([
+        {"key": "beta", "filters": {"groups": [{"properties": []}]}},
+        {"key": "price", "filters": {
+            "groups": [{"properties": []}], "multivariate": {"variants": variants},
+            "payloads": {"high": "{\"cents\": 1250}"}}},
+        {"key": "pro", "filters": {"groups": [{"properties": [person]}]}},
+        {"key": "on servers", "evaluation_runtime": "server", "filters": {"groups": [{"properties": []}]}},
+    ]);
+    let server = Options::new().set("HOGFLARE_FEATURE_FLAGS", &flags.to_string()).start();
+    assert_eq!(server.get(&format!("/array/{PROJECT}/config"), &[]).json()["hasFeatureFlags"], true);
     let mut visit = Visit::open(server.url());
-    let flags = visit.ask(json!({"op": "flags", "keys": ["beta", "price"]}));
-    let none = json!({"value": null, "payload": null});
-    assert_eq!(flags, json!({"beta": none, "price": none}));
+    let ask = |visit: &mut Visit| visit.ask(json!({"op": "flags", "keys": ["beta", "price", "pro", "on servers"]}));
+    let expected = |pro: bool| {
+        json!({
+            "beta": {"value": true, "payload": null},
+            "price": {"value": "high", "payload": {"cents": 1250}},
+            "pro": {"value": pro, "payload": null},
+            "on servers": {"value": null, "payload": null},
+        })
+    };
+    assert_eq!(ask(&mut visit), expected(false));
+    visit.call("setPersonPropertiesForFlags", json!([{"plan": "pro"}]));
+    assert_eq!(ask(&mut visit), expected(true));
+    visit.ask(json!({"op": "leave"}));
+    wait_for_event(&server, "$pageleave");
+    let calls = server.sql(
+        "select properties->>'$feature_flag', properties->>'$feature_flag_response', distinct_id from hogflare_events \
+         where event = '$feature_flag_called' and properties->>'$feature_flag' <> 'on servers' \
+         group by all order by 1, 2",
+    );
+    let called = [["beta", "true"], ["price", "high"], ["pro", "false"], ["pro", "true"]];
+    let called = called.map(|[key, value]| json!([key, value, visit.anonymous]));
+    assert_eq!(json!(calls.rows), json!(called));
     visit.close();
 }

@@ -10,6 +10,7 @@ mod backends;
 mod browser;
 mod edge;
 mod fixtures;
+mod flags;
 mod formats;
 mod guests;
 mod harness;

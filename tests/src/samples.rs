@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use crate::harness::http::Answer;
 use crate::harness::values::{micros, parsed};
 use crate::harness::{Options, Server, workspace};
 
@@ -53,7 +54,7 @@ fn check(name: &str) {
         .start();
     let request = fixture("requests", name);
     let expected = fixture("expected", name);
-    replay(&server, &request);
+    replay(&server, &request).assert_sdk_ok();
     let sent = SentEvents::of(&request);
     let rows = server.sql("select * from hogflare_events order by _writer, _position").objects();
     let mut wanted: Vec<Map<String, Value>> = rows_of(&expected, "rows");
@@ -66,7 +67,7 @@ fn check(name: &str) {
     assert_rejected(name, &server, &expected);
 }
 
-fn fixture(folder: &str, name: &str) -> Value {
+pub(crate) fn fixture(folder: &str, name: &str) -> Value {
     let path = workspace().join("tests/fixtures").join(folder).join(format!("{name}.json"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -76,7 +77,8 @@ fn body_of(request: &Value) -> Vec<u8> {
     STANDARD.decode(request["raw_base64"].as_str().unwrap()).unwrap()
 }
 
-fn replay(server: &Server, request: &Value) {
+/// Sends a recorded request as it was.
+pub(crate) fn replay(server: &Server, request: &Value) -> Answer {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let query: Vec<String> = request["query"]
         .as_object()
@@ -98,7 +100,7 @@ fn replay(server: &Server, request: &Value) {
         .collect();
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(request["method"], "POST");
-    server.post(&path, &headers, &body_of(request)).assert_sdk_ok();
+    server.post(&path, &headers, &body_of(request))
 }
 
 fn percent_encoded(text: &str) -> String {

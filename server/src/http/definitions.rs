@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
 use hogflare_ingest::flags::Definitions;
@@ -14,7 +14,7 @@ use hogflare_ingest::protocol::{Code, Refusal};
 use hogflare_query::Scope;
 use serde_json::json;
 
-use super::{Services, conditional, cors, facts, flags, sdk};
+use super::{Services, conditional, facts, flags, sdk};
 
 const CACHE_CONTROL: &str = "private, no-cache";
 
@@ -33,32 +33,27 @@ pub(super) fn routes(services: &Services) -> Router {
 }
 
 async fn definitions(State(services): State<Services>, request: Request<Body>) -> Response {
-    if request.method() == Method::OPTIONS {
-        return cors::preflight(request.headers());
-    }
-    let pairs = facts::query_pairs(request.uri().query());
-    let send_cohorts = pairs.iter().any(|(name, value)| name == "send_cohorts" && value != "false");
-    let (project, headers) = (project_of(&services, &request), request.headers().clone());
-    let found = match project {
-        Ok(project) => written(&services, project, send_cohorts).await,
-        Err(refusal) => Err(refusal),
-    };
-    let response = found.map(|found| {
-        let body = || Body::from(found.body.clone());
-        conditional::answer(&headers, &found.etag, CACHE_CONTROL, "application/json", body)
-    });
-    finished(response, &headers)
+    sdk::answer("/flags/definitions", request, async move |request| {
+        let pairs = facts::query_pairs(request.uri().query());
+        let send_cohorts = pairs.iter().any(|(name, value)| name == "send_cohorts" && value != "false");
+        let found = match project_of(&services, &request) {
+            Ok(project) => written(&services, project, send_cohorts).await,
+            Err(refusal) => Err(refusal),
+        };
+        match found {
+            Ok(found) => {
+                let body = || Body::from(found.body.clone());
+                conditional::answer(request.headers(), &found.etag, CACHE_CONTROL, "application/json", body)
+            }
+            Err(refusal) => sdk::refused(&refusal),
+        }
+    })
+    .await
 }
 
 async fn written(services: &Services, project: String, send_cohorts: bool) -> Result<Arc<Definitions>, Refusal> {
-    let types = match services.ingest.state() {
-        Some(state) => {
-            let types = state.group_types_or_read(&project).await;
-            types.map_err(|error| Refusal::new(Code::Overloaded, error.to_string()))?
-        }
-        None => Arc::default(),
-    };
-    let types = flags::names(&types);
+    let types = flags::group_types(services, &project).await;
+    let types = types.map_err(|error| Refusal::new(Code::Overloaded, error.to_string()))?;
     let flags = services.edge.flags.clone();
     let written = tokio::task::spawn_blocking(move || flags.definitions(&project, &types, send_cohorts)).await;
     written.map_err(|_| Refusal::new(Code::Overloaded, "the definitions could not be written"))
@@ -66,20 +61,14 @@ async fn written(services: &Services, project: String, send_cohorts: bool) -> Re
 
 /// The payload of a flag as JSON text, or nothing.
 async fn remote_config(Path(key): Path<String>, State(services): State<Services>, request: Request<Body>) -> Response {
-    if request.method() == Method::OPTIONS {
-        return cors::preflight(request.headers());
-    }
-    let payload = project_of(&services, &request).map(|project| {
-        let payload = services.edge.flags.of(&project).remote_config_payload(&key);
-        sdk::json(StatusCode::OK, payload.map(|payload| json!(payload).to_string()).unwrap_or_default())
-    });
-    finished(payload, request.headers())
-}
-
-fn finished(response: Result<Response, Refusal>, headers: &HeaderMap) -> Response {
-    let mut response = response.unwrap_or_else(|refusal| sdk::refused(&refusal));
-    cors::allow(headers, response.headers_mut());
-    response
+    sdk::answer("/remote_config", request, async move |request| match project_of(&services, &request) {
+        Ok(project) => {
+            let payload = services.edge.flags.of(&project).remote_config_payload(&key);
+            sdk::json(StatusCode::OK, payload.map(|payload| json!(payload).to_string()).unwrap_or_default())
+        }
+        Err(refusal) => sdk::refused(&refusal),
+    })
+    .await
 }
 
 /// The project that the request names, if its key may read that one's flags.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, ORIGIN, REFERER};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -12,18 +12,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_catalog::{Clock, SystemClock};
 use hogflare_ingest::State as Persons;
-use hogflare_ingest::flags::{self, Answers, FlagSet, FlagsRequest, FlagsShape, GROUP_TYPES_MAX, Question, Runtime};
-use hogflare_ingest::identity::{GroupTypes, StateError};
+use hogflare_ingest::flags::{self, Answers, FlagSet, FlagsRequest, FlagsShape, Question, Runtime, Selection};
+use hogflare_ingest::identity::StateError;
 use hogflare_ingest::protocol::{self, Code, Endpoint, Refusal, RequestFacts};
-use metrics::{counter, histogram};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Services, body, cors, facts, sdk};
+use super::{Services, body, facts, sdk};
 use crate::flags::GroupTypeNames;
-use crate::telemetry::{REQUEST_SECONDS, REQUESTS};
 
 const FLAGS_BODY_BYTES_MAX: usize = 1 << 20;
+/// After decompression. As JSON values it takes many times as much memory.
+const FLAGS_TEXT_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
@@ -44,22 +44,19 @@ pub(super) fn routes(services: &Services) -> Router {
 }
 
 async fn handle(services: Services, route: Route, request: Request<Body>) -> Response {
-    let started = std::time::Instant::now();
-    let headers = request.headers().clone();
-    let mut response = match *request.method() {
-        Method::OPTIONS => return cors::preflight(&headers),
-        Method::HEAD => StatusCode::OK.into_response(),
-        _ => match answer(&services, route, request).await {
-            Ok(body) => sdk::json(StatusCode::OK, body),
-            Err(refusal) => sdk::refused(&refusal),
-        },
-    };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    cors::allow(&headers, response.headers_mut());
-    let route = if route == Route::Flags { "/flags" } else { "/decide" };
-    histogram!(REQUEST_SECONDS, "route" => route).record(started.elapsed());
-    counter!(REQUESTS, "route" => route, "status" => sdk::status_label(response.status())).increment(1);
-    response
+    let name = if route == Route::Flags { "/flags" } else { "/decide" };
+    sdk::answer(name, request, async move |request| {
+        let mut response = match *request.method() {
+            Method::HEAD => StatusCode::OK.into_response(),
+            _ => match answer(&services, route, request).await {
+                Ok(body) => sdk::json(StatusCode::OK, body),
+                Err(refusal) => sdk::refused(&refusal),
+            },
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    })
+    .await
 }
 
 async fn answer(services: &Services, route: Route, request: Request<Body>) -> Result<String, Refusal> {
@@ -67,13 +64,14 @@ async fn answer(services: &Services, route: Route, request: Request<Body>) -> Re
     let facts = sdk::request_facts(services, Endpoint::E, &request)?;
     let (parts, request_body) = request.into_parts();
     let read = body::read(&services.ingest, &parts.headers, request_body, FLAGS_BODY_BYTES_MAX).await;
-    let (bytes, _permit) = read.map_err(sdk::read_refusal)?;
+    let (bytes, mut permit) = read.map_err(sdk::read_refusal)?;
     if facts.method == protocol::Method::Post {
         sdk::check_signature(services, &facts, &bytes)?;
     }
-    let text = protocol::text_of_body(&facts, bytes, services.edge.decode.decoded_bytes_max)?;
-    let mut asked = FlagsRequest::parse(&text)
-        .map_err(|error| Refusal::new(Code::InvalidJson, format!("failed to parse request: {error}")))?;
+    let text_bytes_max = services.edge.decode.decoded_bytes_max.min(FLAGS_TEXT_BYTES_MAX);
+    let text_bytes = body::stated_inflated_bytes(&bytes).min(text_bytes_max).max(bytes.len());
+    permit.grow_to(text_bytes).map_err(|overloaded| sdk::overload_refusal(&overloaded))?;
+    let mut asked = sdk::off_the_loop(text_bytes, || parse(&facts, bytes, text_bytes_max))?;
     let token = admitted(services, &facts, asked.token.take())?;
     let version = facts.query("v");
     let with_config = route == Route::Decide
@@ -92,6 +90,11 @@ async fn answer(services: &Services, route: Route, request: Request<Body>) -> Re
         _ => evaluated(services, &token, asked, runtime_of(&parts.headers), now_us).await?,
     };
     Ok(flags::body(shape, &answers, &Uuid::new_v4().to_string(), now_us / 1_000, config))
+}
+
+fn parse(facts: &RequestFacts, body: Bytes, text_bytes_max: usize) -> Result<FlagsRequest, Refusal> {
+    let text = protocol::text_of_body(facts, body, text_bytes_max)?;
+    FlagsRequest::parse(&text).map_err(|error| Refusal::new(Code::InvalidJson, error.to_string()))
 }
 
 /// The token of the body, header, query or setting, if its project is one of ours.
@@ -127,7 +130,8 @@ async fn evaluated(
     if !flags.has_flags() {
         return Ok(Answers::none());
     }
-    let known = Known::look_up(services.ingest.state().cloned(), token, &distinct_id, &asked, &flags);
+    let selection = asked.selection(runtime(asked.runtime));
+    let known = Known::look_up(services, token, &distinct_id, &asked, selection, &flags);
     let known = known.await.map_err(|error| Refusal::new(Code::Overloaded, error.to_string()))?;
     let question = Question {
         device_id: asked.device_id.as_deref(),
@@ -136,7 +140,7 @@ async fn evaluated(
         groups: &asked.groups,
         group_properties: &known.groups,
         group_types: &known.group_types,
-        selection: asked.selection(runtime(asked.runtime)),
+        selection,
         ..Question::new(&distinct_id, now_us)
     };
     Ok(flags.evaluate(&question))
@@ -153,34 +157,21 @@ struct Known {
 
 impl Known {
     async fn look_up(
-        state: Option<Persons>,
+        services: &Services,
         token: &str,
         distinct_id: &str,
         asked: &FlagsRequest,
-        flags: &Arc<FlagSet>,
+        selection: Selection<'_>,
+        flags: &FlagSet,
     ) -> Result<Known, StateError> {
         let mut known = Known {
             person: asked.person_properties.clone(),
             groups: asked.group_properties.clone(),
-            group_types: Default::default(),
+            group_types: group_types(services, token).await?,
             continuity_id: None,
         };
-        if let Some(state) = state {
-            let types = state.group_types_or_read(token).await?;
-            known.group_types = names(&types);
-            let (has_persons, has_groups) = {
-                let needs = flags.needs(&asked.selection(None), &known.group_types);
-                (!needs.person_keys.is_empty() || needs.continuity, !needs.group_keys.is_empty())
-            };
-            if has_persons && let Some(person) = state.person_or_read(token, distinct_id).await? {
-                overlay(&mut known.person, person.properties());
-                known.continuity_id = Some(person.first_distinct_id().to_owned());
-            }
-            for (name, key) in asked.groups.iter().filter(|_| has_groups) {
-                if let Some(group) = state.group_or_read(token, name, key).await? {
-                    overlay(known.groups.entry(name.clone()).or_default(), group.properties());
-                }
-            }
+        if let Some(state) = services.ingest.state() {
+            known.add_stored(state, token, distinct_id, asked, selection, flags).await?;
         }
         // The event that ties the two ids may still be on its way.
         known.continuity_id = known.continuity_id.or_else(|| asked.anon_distinct_id.clone());
@@ -190,6 +181,32 @@ impl Known {
             group.entry("$group_key").or_insert_with(|| json!(key));
         }
         Ok(known)
+    }
+
+    /// Only what the flags that are asked for look at.
+    async fn add_stored(
+        &mut self,
+        state: &Persons,
+        token: &str,
+        distinct_id: &str,
+        asked: &FlagsRequest,
+        selection: Selection<'_>,
+        flags: &FlagSet,
+    ) -> Result<(), StateError> {
+        let needs = flags.needs(&selection, &self.group_types);
+        if (!needs.person_keys.is_empty() || needs.continuity)
+            && let Some(person) = state.person_or_read(token, distinct_id).await?
+        {
+            overlay(&mut self.person, person.properties());
+            self.continuity_id = Some(person.first_distinct_id().to_owned());
+        }
+        let of_interest = |name: &String| needs.group_keys.get(name.as_str()).is_some_and(|keys| !keys.is_empty());
+        for (name, key) in asked.groups.iter().filter(|(name, _)| of_interest(name)) {
+            if let Some(group) = state.group_or_read(token, name, key).await? {
+                overlay(self.groups.entry(name.clone()).or_default(), group.properties());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -201,11 +218,21 @@ fn overlay(sent: &mut Map<String, Value>, stored: &str) {
     }
 }
 
-/// Names of group types by slot.
-pub(super) fn names(types: &GroupTypes) -> GroupTypeNames {
-    let mut names: GroupTypeNames = [const { None }; GROUP_TYPES_MAX];
-    for (name, known) in names.iter_mut().zip(types.names()) {
-        *name = known.map(str::to_owned);
+/// Names of the project's group types by slot: those that events had, else those that the settings reserve.
+pub(super) async fn group_types(services: &Services, token: &str) -> Result<GroupTypeNames, StateError> {
+    let settings = &services.edge.normalize;
+    let projects = settings.projects.load();
+    let of_project = projects.get(token).and_then(|project| project.group_types.clone());
+    let configured = of_project.as_deref().unwrap_or(&settings.group_types);
+    let seen = match services.ingest.state() {
+        Some(state) => state.group_types_or_read(token).await?,
+        None => Arc::default(),
+    };
+    let mut names: GroupTypeNames = configured.clone();
+    for (name, seen) in names.iter_mut().zip(seen.names()) {
+        if let Some(seen) = seen {
+            *name = Some(seen.to_owned());
+        }
     }
-    names
+    Ok(names)
 }

@@ -232,6 +232,7 @@ fn append_refusal(error: AppendError) -> Refusal {
 pub(super) fn status_label(status: StatusCode) -> &'static str {
     match status.as_u16() {
         200..=299 => "2xx",
+        300..=399 => "3xx",
         400..=499 => "4xx",
         503 => "503",
         _ => "5xx",

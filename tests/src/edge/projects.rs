@@ -1,11 +1,9 @@
 //! Projects: who may send, what is stored for each, and tokens that read single ones.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::harness::http::{self, Answer};
+use crate::harness::setting::Setting;
 use crate::harness::{ADMIN, Options, Server, wait_for};
 
 use super::tokens::READ_ROUTES;
@@ -161,39 +159,13 @@ fn pages_of_other_sites_are_refused() {
     assert_eq!(preflight.unwrap().status, 200, "which project is asked for is not known yet");
 }
 
-/// A list in a file of its own.
-struct List {
-    _folder: TempDir,
-    path: PathBuf,
-}
-
-impl List {
-    fn new(text: &str) -> List {
-        let folder = TempDir::with_prefix("hogflare-projects-").unwrap();
-        let path = folder.path().join("projects.json");
-        std::fs::write(&path, text).unwrap();
-        List { _folder: folder, path }
-    }
-
-    fn path(&self) -> &str {
-        self.path.to_str().unwrap()
-    }
-
-    /// In one step, as editors do.
-    fn write(&self, text: &str) {
-        let new = self.path.with_extension("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, &self.path).unwrap();
-    }
-}
-
 fn status(server: &Server, token: &str) -> u16 {
     post(server, "/e/", &[], &any_body(token)).status
 }
 
 #[test]
 fn a_changed_list_holds_without_a_restart_and_a_bad_one_does_not() {
-    let list = List::new(r#"[{"token":"phc_a"}]"#);
+    let list = Setting::new("projects.json", r#"[{"token":"phc_a"}]"#);
     let server = Options::new().set("HOGFLARE_PROJECTS", list.path()).start();
     let statuses = || ["phc_a", "phc_b"].map(|token| status(&server, token));
     let times = |words: &str| server.log().matches(words).count();
@@ -209,7 +181,7 @@ fn a_changed_list_holds_without_a_restart_and_a_bad_one_does_not() {
         assert_eq!(statuses(), [401, 200], "the list before holds");
     }
     assert!(server.log().contains("unknown field `colour`"), "{}", server.log());
-    std::fs::remove_file(&list.path).unwrap();
+    list.remove();
     wait_for("the complaint", || (times("cannot be used") == 3).then_some(()));
     assert_eq!(statuses(), [401, 200]);
 
@@ -220,7 +192,7 @@ fn a_changed_list_holds_without_a_restart_and_a_bad_one_does_not() {
 
 #[test]
 fn settings_that_are_wrong_are_refused_in_words() {
-    let list = List::new("[{\"token\":\"phc_a\",\n\"time_zone\":\"Mars\"}]");
+    let list = Setting::new("projects.json", "[{\"token\":\"phc_a\",\n\"time_zone\":\"Mars\"}]");
     let server = Options::new().start();
     let folder = server.data_dir();
     let config = |variable: &str, value: &str| {

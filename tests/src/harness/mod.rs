@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod setting;
 pub(crate) mod sql;
 pub(crate) mod values;
 

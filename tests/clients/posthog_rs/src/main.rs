@@ -4,10 +4,11 @@
 //! package was told, `{"uuids": […], "not_persisted": n, "results": […], "errors": […]}`, after the last
 //! answer of the server. `results` are those of the immediate calls, and empty without `capture-v1`.
 
+use std::collections::HashMap;
 use std::io::BufRead;
 use std::sync::{Arc, Mutex};
 
-use posthog_rs::{CaptureCompression, Client, ClientOptionsBuilder, Event};
+use posthog_rs::{CaptureCompression, Client, ClientOptionsBuilder, Event, FlagValue};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -28,6 +29,9 @@ fn main() {
 fn run(request: &Value) -> Result<Value, Box<dyn std::error::Error>> {
     let errors = Arc::new(Mutex::new(Vec::new()));
     let client = client(request, &errors)?;
+    if let Some(question) = request.get("question") {
+        return flags(&client, question);
+    }
     let mut uuids = Vec::new();
     for number in 0..request["events"].as_u64().ok_or("events")? {
         let event = order(number)?;
@@ -54,6 +58,22 @@ fn run(request: &Value) -> Result<Value, Box<dyn std::error::Error>> {
     Ok(json!({
         "uuids": uuids, "not_persisted": not_persisted, "results": results(&[&paid, &imported, &nobody]), "errors": errors,
     }))
+}
+
+fn flags(client: &Client, question: &Value) -> Result<Value, Box<dyn std::error::Error>> {
+    let distinct_id = question["distinct_id"].as_str().ok_or("distinct_id")?;
+    let properties = question["properties"].as_str().map(serde_json::from_str::<HashMap<String, Value>>).transpose()?;
+    let groups = question["groups"].as_object().map(|groups| {
+        let key = |key: &Value| key.as_str().unwrap_or_default().to_owned();
+        groups.iter().map(|(name, value)| (name.clone(), key(value))).collect::<HashMap<String, String>>()
+    });
+    let (values, payloads) = client.get_feature_flags(distinct_id, groups, properties, None)?;
+    let value = |value: &FlagValue| match value {
+        FlagValue::Boolean(on) => json!(on),
+        FlagValue::String(variant) => json!(variant),
+    };
+    let values: Value = values.iter().map(|(key, found)| (key.clone(), value(found))).collect();
+    Ok(json!({ "values": values, "payloads": payloads }))
 }
 
 fn client(request: &Value, errors: &Arc<Mutex<Vec<String>>>) -> Result<Client, Box<dyn std::error::Error>> {
