@@ -13,6 +13,7 @@ mod fixtures;
 mod formats;
 mod guests;
 mod harness;
+mod identity;
 mod kill;
 mod oracle;
 mod samples;
