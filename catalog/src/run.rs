@@ -109,6 +109,14 @@ impl Lake {
         slots_and_tables().all(|(slot, table)| view.tail(table, slot).is_empty())
     }
 
+    /// Makes a table readable once, for tools that run without the service.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn open_table(self: &Arc<Self>, table: Table) -> std::result::Result<(), String> {
+        self.make_ready(table).await.map_err(|error| error.to_string())
+    }
+
     /// Loads the table, or creates it if there is none; takes it over and resolves what an earlier
     /// process left open.
     pub(crate) async fn make_ready(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {

@@ -18,6 +18,7 @@ mod settings;
 mod snapshots;
 mod tables;
 mod telemetry;
+mod trace;
 mod travel;
 mod views;
 

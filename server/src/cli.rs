@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Demo(Box<DemoArgs>),
     /// Run one SQL statement on a running server and print the rows
     Sql(SqlArgs),
+    /// Look after the state file of persons and groups
+    #[command(subcommand)]
+    State(StateCommand),
     /// Look after the catalog that rows go to
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -34,6 +37,12 @@ pub(crate) enum Command {
     Maintain(MaintainArgs),
     /// Print the effective settings, secrets masked
     Config(Box<ServeArgs>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Make the state file anew from the tables and the log, with the settings of `serve`; no server may run in the folder
+    Rebuild(Box<ServeArgs>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +132,16 @@ pub(crate) struct ServeArgs {
     /// Without it every well-formed project token is one
     #[arg(long, env = "HOGFLARE_PROJECTS", value_name = "FILE", hide_env_values = true)]
     pub(crate) projects: Option<String>,
+    /// Feature flags: a file that is read again when it changes, or JSON that begins with [ or {
+    #[arg(long, env = "HOGFLARE_FEATURE_FLAGS", value_name = "FILE", hide_env_values = true)]
+    pub(crate) feature_flags: Option<String>,
+    /// Keys with which SDKs on servers fetch definitions of flags, as name:secret[:project,…]; the secret is the phs_…
+    /// or phx_… that they are given
+    #[arg(long, env = "HOGFLARE_FLAG_KEYS", default_value = "", hide_env_values = true, hide_default_value = true)]
+    pub(crate) flag_keys: String,
+    /// Opens /__debug/person/<distinct id> to requests with this in the header x-hogflare-debug-token
+    #[arg(long, env = "PERSON_DEBUG_TOKEN", hide_env_values = true)]
+    pub(crate) person_debug_token: Option<String>,
     /// Fills the column team_id
     #[arg(long, env = "POSTHOG_TEAM_ID", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) team_id: Option<i64>,

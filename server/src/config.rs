@@ -18,8 +18,10 @@ use hogflare_ingest::protocol::remote_config::RemoteConfig;
 
 use crate::catalog::CatalogConfig;
 use crate::cli::{self, BrowserArgs, ServeArgs, Switch};
-use crate::projects::{self, ProjectsFile};
+use crate::flags::{self, SharedFlags};
+use crate::projects;
 use crate::tokens::{self, NamedToken};
+use crate::watched::{self, Watched};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -45,7 +47,13 @@ pub(crate) struct Config {
     pub(crate) geo_paths: GeoPaths,
     pub(crate) normalize: NormalizeSettings,
     /// Where the projects of [`Config::normalize`] stand, if in a file.
-    pub(crate) projects_file: Option<ProjectsFile>,
+    pub(crate) projects_file: Option<Watched>,
+    pub(crate) flags: SharedFlags,
+    /// Where these stand, if in a file.
+    pub(crate) flags_file: Option<Watched>,
+    /// Keys with which SDKs ask for definitions of flags.
+    pub(crate) flag_keys: Vec<NamedToken>,
+    pub(crate) debug_token: Option<String>,
     pub(crate) signing_secret: Option<String>,
     pub(crate) api_key: Option<String>,
     pub(crate) remote_config: RemoteConfig,
@@ -87,6 +95,9 @@ impl Config {
         tokens::check_secrets(&read_tokens.iter().chain(&admin_tokens).collect::<Vec<_>>())?;
         let (projects, projects_file) = projects::read(args.projects.as_deref()).context("--projects")?;
         let projects = SharedProjects::new(projects);
+        let (flags, flags_file) = watched::read(args.feature_flags.as_deref(), "the feature flags", flags::parse)
+            .context("--feature-flags")?;
+        let flag_keys = tokens::parse_read(&args.flag_keys).context("HOGFLARE_FLAG_KEYS")?;
         Ok(Config {
             listen: args.listen,
             listen_sdk: args.listen_sdk,
@@ -115,6 +126,10 @@ impl Config {
                 ..NormalizeSettings::default()
             },
             projects_file,
+            flags: SharedFlags::new(flags.unwrap_or_default()),
+            flags_file,
+            flag_keys,
+            debug_token: args.person_debug_token.filter(|token| !token.is_empty()),
             signing_secret: args.signing_secret.filter(|secret| !secret.is_empty()),
             api_key: args.api_key,
             remote_config: remote_config(&args.browsers),
@@ -149,6 +164,10 @@ impl Config {
             geo_paths: GeoPaths::default(),
             normalize: NormalizeSettings::default(),
             projects_file: None,
+            flags: SharedFlags::default(),
+            flags_file: None,
+            flag_keys: Vec::new(),
+            debug_token: None,
             signing_secret: None,
             api_key: None,
             remote_config: RemoteConfig::default(),
@@ -284,11 +303,8 @@ fn warning(name: &str, known: &[String]) -> Option<String> {
         return None;
     }
     match name {
-        "HOGFLARE_FEATURE_FLAGS" | "HOGFLARE_FLAG_KEYS" => {
-            Some(format!("{name} is set, but this release does not know it yet; the setting is ignored"))
-        }
-        "PERSON_DEBUG_TOKEN" | "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
-            Some(format!("{name} is set, but this release has no persons or recordings yet; the setting is ignored"))
+        "POSTHOG_SESSION_RECORDING_ENDPOINT" => {
+            Some(format!("{name} is set, but this release has no recordings yet; the setting is ignored"))
         }
         "MMDB_FILE_LOCATION" => {
             Some(format!("{name} is PostHog's own; hogflare reads the database that HOGFLARE_GEOIP_DB names"))
@@ -353,6 +369,11 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("wal-bytes-max", config.wal_bytes_max.to_string()),
         ("request-bytes-max", config.request_bytes_max.to_string()),
         ("state-memory-max", config.state_memory_max.to_string()),
+        (
+            "feature-flags",
+            config.flags_file.as_ref().map_or_else(String::new, |file| file.path().display().to_string()),
+        ),
+        ("flag-keys", names(&config.flag_keys)),
         ("read-tokens", names(&config.read_tokens)),
         ("admin-tokens", names(&config.admin_tokens)),
         ("open-reads", config.open_reads.to_string()),
@@ -364,6 +385,7 @@ pub(crate) fn print(args: ServeArgs) -> Result<()> {
         ("asn-db", path(&config.geo_paths.asn)),
         ("team-id", config.normalize.team_id.map(|id| id.to_string()).unwrap_or_default()),
         ("group-types", group_types.join(", ")),
+        ("person-debug-token", masked(&config.debug_token).to_owned()),
         ("signing-secret", masked(&config.signing_secret).to_owned()),
         ("api-key", masked(&config.api_key).to_owned()),
         ("autocapture", switch(config.remote_config.autocapture)),

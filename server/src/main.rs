@@ -5,6 +5,7 @@ mod catalog;
 mod cli;
 mod config;
 mod demo;
+mod flags;
 mod http;
 mod maintain;
 mod projects;
@@ -12,14 +13,16 @@ mod reader;
 mod serve;
 mod sql;
 mod start;
+mod state;
 mod tasks;
 mod telemetry;
 mod tokens;
 mod upkeep;
+mod watched;
 
 use std::process::ExitCode;
 
-use cli::{CatalogCommand, Command};
+use cli::{CatalogCommand, Command, StateCommand};
 
 fn main() -> ExitCode {
     let cli = match cli::parse() {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Command::Serve(settings) => config::Config::new(*settings).and_then(|config| serve::run(config, None)),
         Command::Demo(settings) => demo::run(*settings),
         Command::Sql(query) => sql::run(&query),
+        Command::State(StateCommand::Rebuild(settings)) => state::rebuild(*settings),
         Command::Catalog(CatalogCommand::Check(settings)) => return exit(catalog::check::run(*settings)),
         Command::Catalog(CatalogCommand::Bill(args)) => catalog::bill::run(&args),
         Command::Audit(args) => return audit::run(&args),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::config::{self, Config};
+use crate::flags;
 use crate::http;
+use crate::projects;
 use crate::start;
 use crate::tasks::{Failures, Tasks};
 use crate::telemetry;
@@ -36,7 +39,7 @@ use crate::upkeep;
 /// Data files and manifests whose metadata is kept decoded, about 2 kB each.
 const CACHED_ENTRIES_MAX: usize = 32_000;
 /// Planning walks deep expression trees.
-const QUERY_STACK_BYTES: usize = 8 << 20;
+pub(crate) const QUERY_STACK_BYTES: usize = 8 << 20;
 /// Listing a bucket costs money, and the files in question little.
 const REMOTE_METADATA_GRACE: Duration = Duration::from_secs(24 * 3600);
 const REQUESTS_LIMIT: Duration = Duration::from_secs(15);
@@ -114,7 +117,13 @@ async fn serve(
     persist.spawn("metrics upkeep", http::metrics_upkeep(metrics, persist.stopped()));
     persist.spawn("salts and geo files", upkeep::run(geo, salts, persist.stopped()));
     if let Some(file) = config.projects_file.clone() {
-        persist.spawn("projects", file.watch(config.normalize.projects.clone(), persist.stopped()));
+        let shared = config.normalize.projects.clone();
+        let replace = move |projects| shared.replace(projects);
+        persist.spawn("projects", file.watch(projects::parse, replace, persist.stopped()));
+    }
+    if let Some(file) = config.flags_file.clone() {
+        let shared = config.flags.clone();
+        persist.spawn("feature flags", file.watch(flags::parse, move |file| shared.replace(file), persist.stopped()));
     }
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || parts.writer.run()).context("cannot start the writer")?;
@@ -151,16 +160,16 @@ async fn serve(
     Ok(())
 }
 
-struct Parts {
-    folder: DataFolder,
-    views: Arc<Views>,
-    cache: Arc<MetadataCache>,
+pub(crate) struct Parts {
+    pub(crate) folder: DataFolder,
+    pub(crate) views: Arc<Views>,
+    pub(crate) cache: Arc<MetadataCache>,
     /// None if the catalog is remote.
     catalog: Option<Arc<EmbeddedCatalog>>,
-    lake: Arc<Lake>,
+    pub(crate) lake: Arc<Lake>,
     geo: Arc<GeoFiles>,
     salts: Arc<Salts>,
-    ingest: Ingest,
+    pub(crate) ingest: Ingest,
     writer: Writer,
     state_writer: Option<StateWriter>,
     recovered: Recovered,
@@ -168,6 +177,20 @@ struct Parts {
 
 /// Opens the folder, the catalog and the log. Needs nothing but the local disk.
 fn open(config: &Config) -> Result<Parts> {
+    open_with(config, true)
+}
+
+/// The same for making the state anew.
+pub(crate) fn open_without_state(config: &Config) -> Result<Parts> {
+    open_with(config, false)
+}
+
+/// The state file of a data folder.
+pub(crate) fn state_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("state.sqlite")
+}
+
+fn open_with(config: &Config, with_state: bool) -> Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let geo = GeoFiles::open(&config.geo_paths).context("--geoip-db and --asn-db name databases of addresses")?;
     let folder = DataFolder::open(&config.data_dir, clock.as_ref())?;
@@ -194,9 +217,9 @@ fn open(config: &Config) -> Result<Parts> {
     let state = StateSettings {
         cache_bytes_max: usize::try_from(config.state_memory_max).unwrap_or(usize::MAX),
         configured_types: config.configured_types(),
-        ..StateSettings::new(folder.path.join("state.sqlite"))
+        ..StateSettings::new(state_path(&folder.path))
     };
-    let parts = IngestParts { disk, views: Arc::clone(&views), clock, state: Some(state) };
+    let parts = IngestParts { disk, views: Arc::clone(&views), clock, state: with_state.then_some(state) };
     let seal = || {
         if let Err(error) = lake.seal_due() {
             tracing::error!(error = hogflare_catalog::error::chain(&error), "cannot seal rows of the log");

@@ -128,6 +128,10 @@ impl Tokens {
         Tokens { tokens: read.chain(admin).collect(), failures: Mutex::default() }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
     /// Compares with every token in constant time.
     pub(crate) fn grant(&self, secret: &str) -> Option<Grant> {
         let mut found = None;

@@ -115,7 +115,7 @@ fn check_rs(mode: &str, compression: &Value) {
     );
     let mut expected = vec![
         json!(["$create_alias", "ada", "full", false, "ada-before"]),
-        json!(["$groupidentify", "$company_acme", "full", false, "acme"]),
+        json!(["$groupidentify", "$company_acme", "propertyless", false, "acme"]),
         json!(["$identify", "ada", "full", false, "ada@example.com"]),
         json!(["imported", "ada", "full", true, null]),
         json!(["paid", "ada", "full", false, "12.5"]),

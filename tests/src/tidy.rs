@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 4] = [
 ];
 
 /// Packages with the crates of ours that may name them.
-const OWNERS: [(&str, &[&str]); 10] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("axum", &["hogflare"]),
     ("clap", &["hogflare"]),
     ("tower-http", &["hogflare"]),
@@ -29,6 +29,7 @@ const OWNERS: [(&str, &[&str]); 10] = [
     ("datafusion-functions-json", &["hogflare-query"]),
     ("iceberg", &["hogflare-catalog"]),
     ("iceberg-catalog-rest", &["hogflare-catalog"]),
+    ("maxminddb", &["hogflare-ingest"]),
     ("reqwest", &["hogflare-catalog"]),
     ("rusqlite", &["hogflare-catalog", "hogflare-ingest"]),
 ];

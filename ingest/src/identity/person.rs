@@ -1,5 +1,6 @@
 //! A person and a group as the state knows them.
 
+use hogflare_catalog::tables::LISTED_IDS_MAX;
 use uuid::Uuid;
 
 use super::properties::Properties;
@@ -32,6 +33,23 @@ impl Person {
     /// All properties, a JSON object.
     pub fn properties(&self) -> &str {
         self.properties.as_json()
+    }
+
+    /// Everything, for people.
+    pub fn describe(&self) -> serde_json::Value {
+        let properties: serde_json::Value = serde_json::from_str(self.properties()).unwrap_or_default();
+        let ids: Vec<&str> = self.ids.listed.iter().take(LISTED_IDS_MAX).map(|id| &**id).collect();
+        serde_json::json!({
+            "id": self.id.to_string(),
+            "number": self.number,
+            "canonical_distinct_id": &*self.canonical,
+            "distinct_ids": ids,
+            "distinct_id_count": self.ids.total,
+            "created_at": crate::timestamp::format(self.created_at_us),
+            "version": self.version,
+            "is_identified": self.is_identified,
+            "properties": properties,
+        })
     }
 
     /// The oldest of the person's distinct ids: buckets of flags that must not change by a login hang on it.

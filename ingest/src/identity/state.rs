@@ -163,11 +163,6 @@ impl State {
         Ok(self.known.person(key).unwrap_or(person))
     }
 
-    /// The same, if that is in memory; the inner one is none for somebody who is known to be nobody.
-    pub fn person_in_memory(&self, project: &str, distinct_id: &str) -> Option<Option<Arc<Person>>> {
-        self.known.person(key(project, distinct_id))
-    }
-
     pub fn group(&self, project: &str, group_type: &str, group_key: &str) -> Result<Option<Arc<Group>>, StateError> {
         let key = super::groups::group_key(project, group_type, group_key);
         if let Some(known) = self.known.group(key) {
@@ -188,6 +183,51 @@ impl State {
         let types = loaded.types.first().map(|(_, types)| Arc::clone(types)).unwrap_or_default();
         self.known.add(loaded);
         Ok(self.known.types(key).unwrap_or(types))
+    }
+
+    /// The same for threads that must not wait: what is not in memory is read on another.
+    pub async fn person_or_read(&self, project: &str, distinct_id: &str) -> Result<Option<Arc<Person>>, StateError> {
+        match self.known.person(key(project, distinct_id)) {
+            Some(known) => Ok(known),
+            None => {
+                let (project, distinct_id) = (project.to_owned(), distinct_id.to_owned());
+                self.aside(move |state| state.person(&project, &distinct_id)).await
+            }
+        }
+    }
+
+    pub async fn group_or_read(
+        &self,
+        project: &str,
+        group_type: &str,
+        group_key: &str,
+    ) -> Result<Option<Arc<Group>>, StateError> {
+        match self.known.group(super::groups::group_key(project, group_type, group_key)) {
+            Some(known) => Ok(known),
+            None => {
+                let names = [project, group_type, group_key].map(str::to_owned);
+                self.aside(move |state| state.group(&names[0], &names[1], &names[2])).await
+            }
+        }
+    }
+
+    pub async fn group_types_or_read(&self, project: &str) -> Result<Arc<GroupTypes>, StateError> {
+        match self.known.types(types_key(project)) {
+            Some(known) => Ok(known),
+            None => {
+                let project = project.to_owned();
+                self.aside(move |state| state.group_types(&project)).await
+            }
+        }
+    }
+
+    async fn aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&State) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let state = self.clone();
+        let done = tokio::task::spawn_blocking(move || read(&state)).await;
+        done.unwrap_or_else(|_| Err(StateError::Refused("reading the state was broken off".to_owned())))
     }
 
     /// Whether changes wait for the state file beyond the limit.

@@ -12,7 +12,6 @@ mod repair;
 mod scanner;
 pub(crate) mod shape;
 pub mod signature;
-pub mod stub;
 pub mod v1;
 
 use std::borrow::Cow;
@@ -120,4 +119,16 @@ impl Default for DecodeLimits {
 pub fn decode(facts: &RequestFacts, body: Bytes, limits: &DecodeLimits) -> Result<Request, Refusal> {
     let payload = encoding::decode(facts, body, limits.decoded_bytes_max)?;
     Request::read(payload.text, payload.form, limits)
+}
+
+/// The JSON text of a body that is encoded like those of capture routes; an empty one is `{}`.
+///
+/// # Errors
+/// 400 for what cannot be decoded, 413 above the limit.
+pub fn text_of_body(facts: &RequestFacts, body: Bytes, decoded_bytes_max: usize) -> Result<String, Refusal> {
+    match encoding::decode(facts, body, decoded_bytes_max) {
+        Ok(payload) => Ok(repair::repair(&payload.text)),
+        Err(refusal) if refusal.code == Code::EmptyBody => Ok("{}".to_owned()),
+        Err(refusal) => Err(refusal),
+    }
 }

@@ -9,7 +9,9 @@ mod work;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use datafusion::execution::session_state::SessionState;
+use futures::TryStreamExt;
 use hogflare_catalog::{MetadataCache, Slot, Table, Views};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -21,11 +23,15 @@ use self::work::Work;
 pub(crate) use self::work::execute;
 use crate::audit::{Audit, AuditReport};
 use crate::error::{ErrorCode, Result, SqlError, internal};
+use crate::params::Params;
 use crate::request::{Format, SqlRequest};
 use crate::scan::{DeletedPositions, ScanContext};
 use crate::scoped::{self, Scope};
 use crate::settings::QuerySettings;
+use crate::tables::QueryTables;
 use crate::telemetry;
+use crate::trace::Trace;
+use crate::views;
 
 /// Pieces of an answer that wait for a slow reader, each about [`work::PIECE_BYTES`].
 const PIECES_MAX: usize = 4;
@@ -120,6 +126,44 @@ impl Engine {
         }
         entry.ended(report.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok"));
         report
+    }
+
+    /// What became of the event with this uuid; none if it was never received.
+    pub async fn trace(&self, uuid: &str, reader: Reader) -> Result<Option<serde_json::Value>> {
+        let trace = Trace {
+            settings: self.settings.clone(),
+            session: Arc::clone(&self.session),
+            scans: Arc::clone(&self.scans),
+            writer: self.views.writer().clone(),
+            view: self.views.current(),
+        };
+        if !reader.scope.is_all() {
+            return Err(scoped::refused("the trace of an event"));
+        }
+        let turn = self.queue.turn().await?;
+        let (uuid, timeout) = (uuid.to_owned(), self.settings.timeout);
+        let task = self.settings.runtime.spawn(async move {
+            let _turn = turn;
+            let traced = tokio::time::timeout(timeout, trace.run(&uuid)).await;
+            traced.unwrap_or_else(|_| Err(timed_out(timeout)))
+        });
+        task.await.unwrap_or_else(|error| Err(internal(&error)))
+    }
+
+    /// Visits every row of a table, the tail included, with its columns under our names, in any order.
+    pub async fn each_row(
+        &self,
+        table: Table,
+        mut visit: impl FnMut(&RecordBatch) -> std::result::Result<(), String>,
+    ) -> Result<()> {
+        let tables =
+            QueryTables::new(&self.settings, self.views.current(), None, Scope::All, &self.scans, &self.session);
+        let sql = format!("SELECT * FROM {}", views::name_of(table));
+        let mut batches = execute(&tables, &sql, Params::None).await?;
+        while let Some(batch) = batches.try_next().await? {
+            visit(&batch).map_err(|error| internal(&error))?;
+        }
+        Ok(())
     }
 
     /// Stops a query. False if there is none of that id, for a reader of single projects also if it is

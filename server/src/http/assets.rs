@@ -98,9 +98,15 @@ fn serve(bundle: &'static Bundle, asked: Option<&str>, headers: &HeaderMap) -> R
 /// `array.js` with the remote configuration in front, which saves a request.
 async fn array(Path(token): Path<String>, State(services): State<Services>, request: Request<Body>) -> Response {
     let headers = request.headers();
+    if request.method() != Method::OPTIONS
+        && let Err(response) = remote_config::admitted(&services, &token, headers)
+    {
+        return response;
+    }
+    let config = services.edge.remote_config_of(&token);
     let mut response = match *request.method() {
         Method::OPTIONS => return cors::preflight(headers),
-        Method::GET | Method::HEAD => match (services.edge.remote_config.script(&token), find("array.js")) {
+        Method::GET | Method::HEAD => match (config.script(&token), find("array.js")) {
             (None, _) => remote_config::no_such_token(),
             (_, Err(missing)) => not_found(missing),
             (Some(config), Ok(bundle)) => array_after(config, bundle, headers),

@@ -6,8 +6,11 @@ mod audit;
 mod body;
 mod conditional;
 mod cors;
+mod debug;
+mod definitions;
 mod empty;
 mod facts;
+mod flags;
 mod iceberg;
 mod maintain;
 mod ops;
@@ -15,7 +18,6 @@ mod otlp;
 mod remote_config;
 mod sdk;
 mod sql;
-mod stubs;
 mod v1;
 
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +43,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub(crate) use assets::warning as assets_warning;
 
 use crate::config::Config;
+use crate::flags::SharedFlags;
 use crate::tasks::Failures;
 use crate::tokens::Tokens;
 
@@ -67,7 +70,12 @@ pub(crate) struct Edge {
     pub(crate) signing_secret: Option<String>,
     /// Token that `/decide` answers when the request has none.
     pub(crate) api_key: Option<String>,
-    pub(crate) remote_config: RemoteConfig,
+    remote_config: RemoteConfig,
+    pub(crate) flags: SharedFlags,
+    /// Keys with which SDKs fetch definitions of flags.
+    pub(crate) flag_keys: Tokens,
+    /// Opens `/__debug`.
+    pub(crate) debug_token: Option<String>,
     pub(crate) normalize: NormalizeSettings,
     pub(crate) enrich: EnrichSettings,
     pub(crate) geo: Arc<GeoFiles>,
@@ -94,6 +102,9 @@ impl Edge {
             signing_secret: config.signing_secret.clone(),
             api_key: config.api_key.clone(),
             remote_config: config.remote_config,
+            flags: config.flags.clone(),
+            flag_keys: Tokens::new(&config.flag_keys, &[]),
+            debug_token: config.debug_token.clone(),
             normalize: NormalizeSettings { cookieless_salts, ..config.normalize.clone() },
             enrich: config.enrich.clone(),
             geo,
@@ -104,6 +115,13 @@ impl Edge {
     }
 }
 
+impl Edge {
+    /// What SDKs of a project capture, and whether they need ask for flags.
+    pub(super) fn remote_config_of(&self, project: &str) -> RemoteConfig {
+        RemoteConfig { has_feature_flags: self.flags.of(project).has_flags(), ..self.remote_config }
+    }
+}
+
 /// Everything.
 pub(crate) fn router(services: &Services) -> Router {
     sdk_routes(services)
@@ -111,6 +129,7 @@ pub(crate) fn router(services: &Services) -> Router {
         .merge(audit::routes(services))
         .merge(iceberg::routes(services))
         .merge(maintain::routes(services))
+        .merge(debug::event_routes(services))
         .merge(ops::alive_routes())
         .merge(ops::ready_routes(services))
         .merge(ops::metrics_with_token(services))
@@ -130,7 +149,9 @@ fn sdk_routes(services: &Services) -> Router {
     sdk::routes(services)
         .merge(v1::routes(services))
         .merge(otlp::routes(services))
-        .merge(stubs::routes(services))
+        .merge(flags::routes(services))
+        .merge(definitions::routes(services))
+        .merge(debug::person_routes(services))
         .merge(remote_config::routes(services))
         .merge(assets::routes(services))
         .merge(empty::routes())

@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_ingest::protocol::{Code, Refusal};
 use uuid::Uuid;
 
-use super::{Services, assets, conditional, cors, sdk};
+use super::{Services, assets, conditional, cors, facts, sdk};
 
 const CACHE_CONTROL: &str = "public, max-age=300";
 
@@ -31,7 +31,12 @@ async fn config(
     script: bool,
 ) -> Response {
     let headers = request.headers();
-    let config = &services.edge.remote_config;
+    if request.method() != Method::OPTIONS
+        && let Err(response) = admitted(&services, &token, headers)
+    {
+        return response;
+    }
+    let config = services.edge.remote_config_of(&token);
     let (body, content_type) = match script {
         true => (config.script(&token), assets::SCRIPT),
         false => (config.json(&token), "application/json"),
@@ -46,6 +51,18 @@ async fn config(
     };
     cors::allow(headers, response.headers_mut());
     response
+}
+
+/// Nothing for a project of ours, else what its pages are told.
+pub(super) fn admitted(services: &Services, token: &str, headers: &HeaderMap) -> Result<(), Response> {
+    let projects = services.edge.normalize.projects.load();
+    let Err(refusal) = projects.admit(token, facts::origin(headers).as_deref()) else { return Ok(()) };
+    let mut response = match refusal.code {
+        Code::UnknownToken => no_such_token(),
+        _ => sdk::refused(&refusal),
+    };
+    cors::allow(headers, response.headers_mut());
+    Err(response)
 }
 
 /// Weak entity tag of a configuration.

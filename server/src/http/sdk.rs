@@ -229,7 +229,7 @@ fn append_refusal(error: AppendError) -> Refusal {
     }
 }
 
-fn status_label(status: StatusCode) -> &'static str {
+pub(super) fn status_label(status: StatusCode) -> &'static str {
     match status.as_u16() {
         200..=299 => "2xx",
         400..=499 => "4xx",
