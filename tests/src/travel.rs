@@ -23,7 +23,9 @@ fn the_past_can_be_asked_for() {
     send(&server, &["d"]);
     assert_eq!(*server.sql(NAMES).one(), json!("a b c d"));
 
-    let listed = server.sql("select snapshot_id, committed_at from lake.snapshots where table_name = 'events' order by committed_at").rows;
+    let listed = server
+        .sql("select snapshot_id, committed_at from lake.snapshots where table_name = 'events' order by committed_at")
+        .rows;
     let [first, second] = listed.as_slice() else { panic!("not two snapshots: {listed:?}") };
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let (first, first_at, second) = (text(&first[0]), text(&first[1]), text(&second[0]));

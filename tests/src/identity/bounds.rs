@@ -79,11 +79,12 @@ fn a_person_with_very_many_ids_stays_one_person() {
         println!("{from}: {batch_ms} ms for {BATCH} aliases, {resident_mib} MiB resident");
     }
     println!("{aliases} aliases in {:?}", started.elapsed());
-    let sql = "select canonical_distinct_id, distinct_id_count, version, distinct_ids from person_profiles";
-    let person = &objects(&server, sql, &["distinct_ids"])[0];
-    assert_eq!(person["distinct_id_count"], aliases + 1);
+    // Its newest row alone: all of them together are too much for a query's memory.
+    let sql =
+        format!("select distinct_id_count, version, distinct_ids from hogflare_persons where version = {aliases}");
+    let person = &objects(&server, &sql, &["distinct_ids"])[0];
     // The first alias begins the person.
-    assert_eq!(person["version"], aliases);
+    assert_eq!(person["distinct_id_count"], aliases + 1);
     let listed = person["distinct_ids"].as_array().unwrap();
     assert_eq!((listed.len(), &listed[0], &listed[999]), (LISTED_MAX, &json!("hub"), &json!("alias-998")));
     assert_eq!(server.count("identity_links"), aliases as u64 + 1);
@@ -99,7 +100,8 @@ fn a_person_with_very_many_ids_stays_one_person() {
     assert_eq!(letters, json!([["merge_refused_too_many_ids", merge["uuid"]]]));
     // The other direction moves one id only.
     send(&server, &[event("$merge_dangerously", "hub", json!({"alias": "other"}))]);
-    assert_eq!(table(&server, "select distinct_id_count from person_profiles"), json!([[aliases + 2]]));
+    let profiles = "select distinct_id_count, version from person_profiles where canonical_distinct_id = 'hub'";
+    assert_eq!(table(&server, profiles), json!([[aliases + 2, aliases + 1]]));
     assert_alive(&server);
 }
 

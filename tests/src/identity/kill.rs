@@ -1,17 +1,15 @@
 //! `kill -9` while persons are made, merged and changed: nothing acknowledged is lost, and nothing is half done.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::record::{MARK, Record};
-use super::{commit, event};
+use super::commit;
+use super::record::Record;
+use super::traffic::mixed;
 use crate::harness::audit::{self, Occurrences};
 use crate::harness::load::Load;
 use crate::harness::{Options, Server, skipped};
 use crate::kill::{LOAD, Moment, STALLS, STEPS, rounds};
-
-/// Users, each with one name and three anonymous ids.
-const USERS: u32 = 120;
 
 const TABLES: [&str; 4] = ["hogflare_events", "hogflare_persons", "hogflare_person_overrides", "hogflare_groups"];
 
@@ -74,34 +72,4 @@ fn assert_committed_events_have_their_persons(server: &Server) {
     let answer = server.post("/api/sql", &headers, request.as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["rows"], json!([[0]]), "events are committed without their persons");
-}
-
-/// One of all that may happen to a user. Users do not meet, so that persons stay small.
-pub(super) fn mixed(uuid: Uuid, late: bool) -> Value {
-    let user = rand::random_range(0..USERS);
-    let name = format!("user-{user}");
-    let anonymous = |n: u32| format!("anonymous-{user}-{n}");
-    let (one, other) = (rand::random_range(0..3), rand::random_range(0..3));
-    let id = if rand::random_bool(0.5) { name.clone() } else { anonymous(one) };
-    let mark = format!("{MARK}{uuid}");
-    let mut event = match rand::random_range(0..100) {
-        0..30 => event("visit", &id, json!({"$groups": {"company": format!("c{}", user % 7)}})),
-        30..40 => event("visit", &id, json!({"$process_person_profile": false})),
-        40..58 => event("$set", &id, json!({"$set": {mark: 1}})),
-        58..64 => event("visit", &id, json!({"$set_once": {"first": uuid}, "$unset": ["last"]})),
-        64..78 => event("$identify", &name, json!({"$anon_distinct_id": anonymous(one), "$set": {"last": uuid}})),
-        78..86 => event("$create_alias", &name, json!({"alias": anonymous(one)})),
-        86..90 => event("$create_alias", &anonymous(one), json!({"alias": anonymous(other)})),
-        90..93 => event("$merge_dangerously", &name, json!({"alias": anonymous(one)})),
-        _ => {
-            let (group_type, key) = (["company", "team"][user as usize % 2], format!("c{}", user % 7));
-            let described = json!({"$group_type": group_type, "$group_key": format!("{group_type}-{key}"), "$group_set": {mark: 1}});
-            event("$groupidentify", &format!("${group_type}_{key}"), described)
-        }
-    };
-    event["uuid"] = json!(uuid);
-    if late {
-        event["timestamp"] = json!(format!("2021-0{}-11T10:20:30.400Z", 1 + user % 9));
-    }
-    event
 }

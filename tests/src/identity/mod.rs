@@ -10,6 +10,8 @@ mod projects;
 mod races;
 mod record;
 mod refusals;
+mod state;
+mod traffic;
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

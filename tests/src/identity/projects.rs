@@ -50,6 +50,7 @@ fn projects_with_the_same_ids_never_mix() {
         check_persons(&server, place);
         check_events(&server, place);
         check_profiles(&server, place);
+        check_every_column_alone(&server);
         commit(&mut server);
     }
 }
@@ -115,4 +116,38 @@ fn check_profiles(server: &Server, place: &str) {
         ["phc_two", two, minute(2), minute(2), 1, 1, 1, false],
     ]);
     assert_eq!(table(server, sql), expected, "{place}");
+}
+
+/// Each column of each view can be asked for by itself, whatever the view joins for the others.
+fn check_every_column_alone(server: &Server) {
+    let views = [
+        "events",
+        "dead_letter",
+        "persons",
+        "person_profiles",
+        "person_overrides",
+        "identity_links",
+        "groups",
+        "group_types",
+    ];
+    for view in views {
+        let all = server.sql(&format!("select * from {view}"));
+        for (index, column) in all.columns.iter().enumerate() {
+            let there = all.rows.iter().filter(|row| !row[index].is_null()).count();
+            let sql =
+                format!("select count(*), count(\"{column}\"), count(distinct project) from (select * from {view}) v");
+            let sql = if all.columns.iter().any(|column| column == "project") {
+                sql
+            } else {
+                sql.replace("project", "api_key")
+            };
+            let found = server.sql(&sql);
+            assert_eq!(json!(found.rows[0][..2]), json!([all.rows.len(), there]), "{sql}");
+            let sql = format!("select count(*) from (select \"{column}\" from {view} group by 1) v");
+            let different: std::collections::HashSet<String> =
+                all.rows.iter().map(|row| row[index].to_string()).collect();
+            assert_eq!(server.sql(&sql).one(), &json!(different.len()), "{sql}");
+        }
+        assert_eq!(server.count(view), all.rows.len() as u64, "{view}");
+    }
 }

@@ -1,11 +1,15 @@
-//! Browsers that identify one user at the same moment: whoever is first, one person remains and all is kept.
+//! Senders that meet: browsers that identify one user at the same moment, and more persons than memory holds.
 
 use std::sync::Barrier;
 
 use serde_json::{Value, json};
 
+use super::record::Record;
+use super::traffic::wide;
 use super::{alias, event, identify, objects, send};
-use crate::harness::{Options, Server};
+use crate::harness::load::{Load, Shape};
+use crate::harness::{Options, Server, wait_for};
+use crate::kill::LOAD;
 
 const ROUNDS: usize = 150;
 const BROWSERS: usize = 3;
@@ -100,4 +104,16 @@ fn check(server: &Server, race: usize, name: &str) {
         mine("e.distinct_id")
     );
     assert_eq!(server.sql(&events).one(), &json!(3 * BROWSERS * ROUNDS), "{name}");
+}
+
+/// Persons leave memory, are read again by one request and changed by another.
+#[test]
+fn persons_that_memory_does_not_hold_stay_the_same() {
+    let server = Options::new().set("HOGFLARE_STATE_MEMORY_MAX", "8MiB").start();
+    let load = Load::start_of(server.url(), &Shape { connections: 8, ..LOAD }, wide);
+    wait_for("events", || (load.acknowledged() >= 12_000).then_some(()));
+    assert!(load.finish().unanswered.is_empty());
+    let record = Record::ask(&server);
+    println!("{}", record.sizes());
+    record.assert_consistent(&server);
 }
