@@ -72,6 +72,9 @@ impl Lake {
     }
 
     async fn commit_due(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
+        if table == Table::Events && self.is_led() {
+            return Ok(());
+        }
         for slot in Slot::ALL {
             if self.commit_is_due(slot, table) {
                 self.commit_sealed(slot, table).await?;
@@ -79,6 +82,16 @@ impl Lake {
             }
         }
         Ok(())
+    }
+
+    /// Whether rows that events refer to are about to be committed. A table that cannot be committed to
+    /// holds up no events.
+    fn is_led(&self) -> bool {
+        let (view, now_us) = (self.views.current(), self.clock.now_us());
+        Table::ALL.into_iter().filter(|table| table.leads_events()).any(|table| {
+            let waits = !view.tail(table, Slot::Main).sealed.is_empty();
+            waits && self.trouble(table).is_none() && !self.pauses().is_paused(table, now_us)
+        })
     }
 
     pub(crate) fn note_trouble(&self, table: Table, error: CommitError) -> Duration {
@@ -95,7 +108,8 @@ impl Lake {
         let lake = Arc::clone(self);
         let sealed = tokio::task::spawn_blocking(move || lake.seal_all()).await;
         sealed.map_err(|error| Error::Corrupt(error.to_string()))??;
-        for (slot, table) in slots_and_tables() {
+        let (leading, others): (Vec<_>, Vec<_>) = slots_and_tables().partition(|(_, table)| table.leads_events());
+        for (slot, table) in leading.into_iter().chain(others) {
             if let Err(error) = self.commit_sealed(slot, table).await {
                 self.set_trouble(table, Some(error.to_string()));
             }
@@ -210,7 +224,8 @@ impl Lake {
         let Some(oldest) = tail.sealed.iter().map(|range| range.record.received_us).min() else { return false };
         let interval = self.governor.interval(table, self.settings.interval(slot));
         let interval_us = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
-        self.is_due(oldest, interval_us) || tail.sealed_bytes() >= self.settings.commit_sealed_bytes
+        let leads = || table.leads_events() && Slot::ALL.iter().any(|slot| self.commit_is_due(*slot, Table::Events));
+        self.is_due(oldest, interval_us) || tail.sealed_bytes() >= self.settings.commit_sealed_bytes || leads()
     }
 
     /// Whether something from then is older than the interval. A clock that was set back far makes it

@@ -26,8 +26,19 @@ const WAITING_RANGES: usize = 8;
 impl Lake {
     /// Seals what is due: by age, by size, or because tails take too much memory. Blocking.
     pub fn seal_due(&self) -> Result<()> {
-        for (slot, table) in slots_and_tables() {
+        let (leading, others): (Vec<_>, Vec<_>) = slots_and_tables().partition(|(_, table)| table.leads_events());
+        let mut events_sealed = false;
+        for (slot, table) in others {
             if self.seal_is_due(slot, table) {
+                self.seal(slot, table)?;
+                events_sealed |= table == Table::Events;
+            }
+        }
+        // Behind the events, so that what they refer to is in ranges that are committed before theirs.
+        for (slot, table) in leading {
+            if events_sealed {
+                self.seal_whole(slot, table)?;
+            } else if self.seal_is_due(slot, table) {
                 self.seal(slot, table)?;
             }
         }

@@ -89,6 +89,11 @@ impl Table {
         }
     }
 
+    /// Whether events refer to its rows, so that these are committed first.
+    pub fn leads_events(self) -> bool {
+        matches!(self, Table::Persons | Table::PersonOverrides | Table::Groups)
+    }
+
     pub fn column_index(self, name: &str) -> Option<usize> {
         self.columns().iter().position(|column| column.name == name)
     }
