@@ -1,11 +1,15 @@
 //! All that the tables say of persons, and that it holds together.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::{Map, Value, json};
 
+use super::traffic::mixed;
 use super::{NAMESPACE, objects};
-use crate::harness::{PROJECT, Server};
+use crate::harness::load::Load;
+use crate::harness::{Options, PROJECT, Server, wait_for};
+use crate::kill::LOAD;
 
 type Row = Map<String, Value>;
 
@@ -13,7 +17,7 @@ type Row = Map<String, Value>;
 pub(super) const MARK: &str = "mark-";
 
 /// The rows of one project, in the order of their positions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Record {
     events: HashMap<String, Row>,
     persons: Vec<Row>,
@@ -241,4 +245,61 @@ fn assert_views(server: &Server, now: &Now) {
         ids(&format!("select distinct_id, person_id from identity_links where project = '{PROJECT}'")),
         links.collect()
     );
+}
+
+/// The check itself: it finds what is missing, doubled or changed.
+#[test]
+fn a_record_that_does_not_hold_together_is_found() {
+    let server = Options::new().start();
+    let load = Load::start_of(server.url(), &LOAD, mixed);
+    wait_for("events", || (load.acknowledged() >= 1_500).then_some(()));
+    load.finish();
+    let record = Record::ask(&server);
+    record.assert_consistent(&server);
+    let middle = |rows: &[Row]| rows.len() / 2;
+    let of_event = |record: &Record, name: &str| {
+        let found = record.events.iter().find(|(_, event)| event["event"] == name && event["person_mode"] == "full");
+        found.map(|(uuid, _)| uuid.clone()).expect("such an event")
+    };
+    let damages: [(&str, &dyn Fn(&mut Record)); 10] = [
+        ("a person's row is missing", &|record| drop(record.persons.remove(middle(&record.persons)))),
+        ("a person's row is there twice", &|record| {
+            let at = middle(&record.persons);
+            record.persons.insert(at, record.persons[at].clone());
+        }),
+        ("a move is missing", &|record| drop(record.moves.remove(middle(&record.moves)))),
+        ("a move leads elsewhere", &|record| {
+            let at = middle(&record.moves);
+            record.moves[at]["person_id"] = record.moves[at]["old_person_id"].clone();
+        }),
+        ("a group's row is missing", &|record| drop(record.groups.remove(middle(&record.groups)))),
+        ("an event behind a change is missing", &|record| {
+            let source = text(&record.persons[middle(&record.persons)], "source_event_uuid").to_owned();
+            record.events.remove(&source);
+        }),
+        ("an event is another person's", &|record| {
+            let event = record.events.get_mut(&of_event(record, "visit")).expect("it is there");
+            event["resolved_person_id"] = json!(own_id("somebody"));
+        }),
+        ("an event's person is nobody", &|record| {
+            let event = record.events.get_mut(&of_event(record, "visit")).expect("it is there");
+            event["person_id"] = json!(own_id("somebody"));
+        }),
+        ("a merge did nothing", &|record| {
+            let event = record.events.get_mut(&of_event(record, "$create_alias")).expect("it is there");
+            event["other"] = json!("somebody");
+            record.refused.remove(text(&event.clone(), "uuid"));
+        }),
+        ("a change of properties is lost", &|record| {
+            for person in &mut record.persons {
+                person["merged_properties"] = json!({});
+            }
+        }),
+    ];
+    for (what, damage) in damages {
+        let mut damaged = record.clone();
+        damage(&mut damaged);
+        let outcome = catch_unwind(AssertUnwindSafe(|| damaged.assert_consistent(&server)));
+        assert!(outcome.is_err(), "not found: {what}");
+    }
 }
