@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hogflare_catalog::{Slot, Table};
 use hogflare_ingest::identity::Rebuild;
 use hogflare_query::{Engine, QuerySettings};
@@ -19,6 +19,10 @@ const TABLES: [Table; 3] = [Table::Persons, Table::PersonOverrides, Table::Group
 pub(crate) fn rebuild(args: crate::cli::ServeArgs) -> Result<()> {
     let config = Config::new(args)?;
     telemetry::start_logs(&config)?;
+    // Opening would make one.
+    let identity = config.data_dir.join("hogflare.json");
+    let is_there = identity.try_exists().with_context(|| format!("cannot look for {}", identity.display()))?;
+    ensure!(is_there, "there is no data folder at {}: say which one with --data-dir", config.data_dir.display());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(serve::QUERY_STACK_BYTES)

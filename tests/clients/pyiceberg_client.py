@@ -5,6 +5,8 @@ catalog also `warehouse`, `credential` (in place of `token`) and `s3`:
   rows    columns (empty: all), filter → {"columns": […], "rows": [[…]]}
   each    filters → for each filter the sorted uuids
   audit   → {"rows": n, "writers": [[writer, rows, distinct positions, first, last], …]}
+  identities  whose events those of the table are, with the overrides of `hogflare_person_overrides`:
+          {"stamped": [[api_key, person, n], …], "resolved": [[api_key, person, n], …]}
   append  rows (objects), tries → {"commits": n, "conflicts": n}
 As an administrator with the token `admin`:
   stage       rows → creates the table with n rows in one transaction: {"rows": n, "early": was there before its end}
@@ -92,6 +94,25 @@ def audit(request):
     return {"rows": found.num_rows, "writers": writers}
 
 
+def identities(request):
+    events = open_table(request).scan(selected_fields=("api_key", "distinct_id", "person_id")).to_arrow()
+    moves = open_table({**request, "table": "hogflare_person_overrides"}).scan(
+        selected_fields=("api_key", "distinct_id", "person_id", "version")
+    ).to_arrow()
+    # Of the moves of a distinct id the one with the highest version holds.
+    newest = moves.sort_by("version").group_by(["api_key", "distinct_id"], use_threads=False)
+    newest = newest.aggregate([("person_id", "last")])
+    joined = events.join(newest, keys=["api_key", "distinct_id"], join_type="left outer")
+    resolved = pc.coalesce(joined.column("person_id_last"), joined.column("person_id"))
+
+    def counted(table):
+        counts = table.group_by(["api_key", "person_id"]).aggregate([([], "count_all")])
+        return sorted([row["api_key"], row["person_id"], row["count_all"]] for row in counts.to_pylist())
+
+    of_now = pa.table({"api_key": joined.column("api_key"), "person_id": resolved})
+    return {"stamped": counted(events), "resolved": counted(of_now)}
+
+
 def append(request):
     """Each row is a commit of its own, tried again after a conflict on refreshed metadata."""
     table = open_table(request)
@@ -149,6 +170,7 @@ OPERATIONS = {
     "rows": rows,
     "each": each,
     "audit": audit,
+    "identities": identities,
     "append": append,
     "stage": stage,
     "rename": rename,

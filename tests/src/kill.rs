@@ -9,17 +9,18 @@ use crate::harness::audit::{self, Occurrences};
 use crate::harness::load::{Load, Shape};
 use crate::harness::{Options, PATIENCE, Server, skipped, wait_for};
 
-const LOAD: Shape = Shape { connections: 4, batch_max: 20, late_every: Some(6), pause: Duration::from_millis(2) };
+pub(crate) const LOAD: Shape =
+    Shape { connections: 4, batch_max: 20, late_every: Some(6), pause: Duration::from_millis(2) };
 
 /// The steps between a request and its row in the table, which a kill can meet.
-const STEPS: [&str; 4] = ["frame", "seal", "pending", "post"];
+pub(crate) const STEPS: [&str; 4] = ["frame", "seal", "pending", "post"];
 
 /// Each step is held this long, so that a kill can meet it.
-const STALLS: &str = "frame:5,seal:80,pending:80,post:80";
+pub(crate) const STALLS: &str = "frame:5,seal:80,pending:80,post:80";
 
 /// Half of the rounds kill at a random moment, the others at a random moment within a step that is open.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+pub(crate) enum Moment {
     Random,
     Within(&'static str),
 }
@@ -61,9 +62,8 @@ fn kill_rounds(place: &Place, rounds: usize) {
     let mut acknowledged: Vec<Uuid> = Vec::new();
     let mut open = [0; STEPS.len()];
     for round in 0..rounds {
-        let moment = if round % 2 == 0 { Moment::Random } else { Moment::Within(STEPS[round / 2 % STEPS.len()]) };
         let load = Load::start(server.url(), &LOAD);
-        wait_until(&server, moment);
+        Moment::of_round(round).wait(&server);
         server.kill();
         for (count, step) in open.iter_mut().zip(STEPS) {
             *count += usize::from(server.is_open(step));
@@ -92,26 +92,32 @@ fn kill_rounds(place: &Place, rounds: usize) {
 }
 
 /// This many, or as many as `HOGFLARE_KILL_ROUNDS` says.
-fn rounds(usual: usize) -> usize {
+pub(crate) fn rounds(usual: usize) -> usize {
     let asked = std::env::var("HOGFLARE_KILL_ROUNDS").ok();
     let rounds = asked.map_or(usual, |text| text.parse().expect("HOGFLARE_KILL_ROUNDS is a number"));
     assert!(rounds >= 2 * STEPS.len(), "fewer rounds cannot meet every step");
     rounds
 }
 
-fn wait_until(server: &Server, moment: Moment) {
-    match moment {
-        Moment::Random => std::thread::sleep(Duration::from_millis(rand::random_range(0..1_500))),
-        Moment::Within(step) => {
-            std::thread::sleep(Duration::from_millis(rand::random_range(0..400)));
-            // Closer together than the shortest step lasts.
-            let started = std::time::Instant::now();
-            while !server.is_open(step) {
-                assert!(started.elapsed() < PATIENCE, "the step {step} was not seen open");
-                std::thread::sleep(Duration::from_micros(500));
+impl Moment {
+    pub(crate) fn of_round(round: usize) -> Self {
+        if round.is_multiple_of(2) { Moment::Random } else { Moment::Within(STEPS[round / 2 % STEPS.len()]) }
+    }
+
+    pub(crate) fn wait(self, server: &Server) {
+        match self {
+            Moment::Random => std::thread::sleep(Duration::from_millis(rand::random_range(0..1_500))),
+            Moment::Within(step) => {
+                std::thread::sleep(Duration::from_millis(rand::random_range(0..400)));
+                // Closer together than the shortest step lasts.
+                let started = std::time::Instant::now();
+                while !server.is_open(step) {
+                    assert!(started.elapsed() < PATIENCE, "the step {step} was not seen open");
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                let within_ms = if step == "frame" { 3 } else { 60 };
+                std::thread::sleep(Duration::from_micros(rand::random_range(0..within_ms * 1_000)));
             }
-            let within_ms = if step == "frame" { 3 } else { 60 };
-            std::thread::sleep(Duration::from_micros(rand::random_range(0..within_ms * 1_000)));
         }
     }
 }

@@ -14,6 +14,7 @@ mod flags;
 mod formats;
 mod guests;
 mod harness;
+mod identity;
 mod kill;
 mod oracle;
 mod samples;

@@ -1,5 +1,6 @@
 //! The state's handle, its opening, and what the writer does with it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,7 +137,8 @@ impl Opening {
             waiting_bytes_max: self.settings.waiting_bytes_max,
             began_empty,
         };
-        let identity = Identity { state: state.clone(), sender, group: 1, changes: Vec::new(), bytes: 0 };
+        let identity =
+            Identity { state: state.clone(), sender, group: 1, changes: Vec::new(), newest: HashMap::new(), bytes: 0 };
         let writer = StateWriter { store: self.store, known, progress, groups, positions: log.clone() };
         Ok((state, identity, writer))
     }
@@ -322,6 +324,8 @@ pub(crate) struct Identity {
     /// Number of the group under way.
     group: u64,
     changes: Vec<(Arc<str>, Changes)>,
+    /// Where in `changes` the newest version of a person is, by its number.
+    newest: HashMap<i64, usize>,
     bytes: usize,
 }
 
@@ -355,11 +359,23 @@ impl Identity {
         }
         self.state.known.keep(&changes, project, self.group);
         self.bytes += changes.bytes();
+        for change in &changes.persons {
+            self.forget_older(change.person.number);
+        }
         let project = match self.changes.last() {
             Some((last, _)) if **last == *project => Arc::clone(last),
             _ => Arc::from(project),
         };
         self.changes.push((project, changes));
+    }
+
+    /// Of a person that a group changes many times, only the newest version need get to the state file: one
+    /// with very many ids would fill the memory with copies of them.
+    fn forget_older(&mut self, number: i64) {
+        let Some(before) = self.newest.insert(number, self.changes.len()) else { return };
+        let persons = &mut self.changes[before].1.persons;
+        let Some(at) = persons.iter().position(|change| change.person.number == number) else { return };
+        self.bytes -= persons.swap_remove(at).person.bytes();
     }
 
     /// The group is durable, with these as the positions of the next rows.
@@ -368,6 +384,7 @@ impl Identity {
             return Ok(());
         }
         let through = STATE_TABLES.map(|table| next[Slot::Main.index()][table.index()] - 1);
+        self.newest.clear();
         self.state.progress.waiting_bytes.fetch_add(self.bytes, Ordering::Relaxed);
         let group = AppliedGroup {
             number: self.group,

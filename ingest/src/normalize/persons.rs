@@ -58,9 +58,8 @@ pub(super) fn identity(
     found.set_once = reader.object(Special::SetOnce, texts);
     let unset = reader.value(Special::Unset).filter(|unset| unset.is_object() || unset.is_array());
     found.unset = unset.map_or(TextRef::NONE, |unset| reader.raw(unset, texts));
-    found.malformed = [("$set", Special::Set), ("$set_once", Special::SetOnce)]
-        .into_iter()
-        .find_map(|(name, special)| reader.value(special).is_some_and(|value| !value.is_object()).then_some(name));
+    found.malformed =
+        [Special::Set, Special::SetOnce].into_iter().find(|special| reader.is_malformed(*special)).map(Special::name);
     found.takes_automatic = true;
     found.automatic =
         promotion.automatic().iter().map(|(automatic, value)| (*automatic, reader.raw(*value, texts))).collect();
@@ -94,6 +93,13 @@ impl<'r> Reader<'r, '_> {
     fn other(&self, operation: Operation) -> Option<DistinctId> {
         let special = if operation == Operation::Identify { Special::AnonDistinctId } else { Special::Alias };
         DistinctId::parse(&self.value(special)?.stringified()?)
+    }
+
+    /// Whether something else than an object stands where one must be. Beside the properties such a value
+    /// is a key like any other.
+    fn is_malformed(&self, special: Special) -> bool {
+        let beside = self.draft.other(special.name()).filter(|value| !value.is_null());
+        [self.value(special), beside].into_iter().flatten().any(|value| !value.is_object())
     }
 
     fn object(&self, special: Special, texts: &mut Texts) -> TextRef {

@@ -73,7 +73,8 @@ fn config(settings: &QuerySettings) -> SessionConfig {
     options.sql_parser.map_string_types_to_utf8view = false;
     // Pulls JSON functions through the views' projections, and then finds a column there twice.
     options.optimizer.enable_leaf_expression_pushdown = false;
-    // Compares what fields say beside their types, too: docs and ids of columns, which some rewrites drop.
+    // Plans keep of a union's columns the metadata that all inputs share, execution keeps all of it; an
+    // aggregate right above one would be refused for that.
     options.execution.skip_physical_aggregate_schema_check = true;
     let parquet = &mut options.execution.parquet;
     parquet.pushdown_filters = true;

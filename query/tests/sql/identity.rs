@@ -115,6 +115,12 @@ async fn events_belong_to_the_person_of_now() {
                 r#"["phc_test","u","p-v",false],["phc_test","v","p-v",true]]"#
             ),
         ),
+        // Without the join that is not asked for, the aggregate stands right above a union.
+        ("SELECT count(*) FROM identity_links", "[[4]]"),
+        (
+            "SELECT project, max(version) FROM identity_links GROUP BY 1 ORDER BY 1",
+            r#"[["phc_other",0],["phc_test",4]]"#,
+        ),
         ("SELECT distinct_id, person_id, version FROM person_overrides ORDER BY 1", r#"[["a","p-v",4],["u","p-v",4]]"#),
         ("SELECT group_type, group_key, version, properties FROM groups", r#"[["company","c1",2,"{\"seats\":2}"]]"#),
         ("SELECT project, group_type, group_type_index FROM group_types", r#"[["phc_test","company",0]]"#),

@@ -8,21 +8,31 @@ use uuid::Uuid;
 use super::clients::pyiceberg;
 use super::server::Server;
 
-/// Anyone can ask this of any copy of the table.
-const BY_WRITER: &str = "select _writer, count(*) as n, count(distinct _position) as positions, \
-    min(_position) as first, max(_position) as last \
-    from hogflare_events where _writer is not null group by _writer order by _writer";
-
 /// Positions of each writer run from 1 without a gap and without a repeat, in all rows that queries see.
 pub(crate) fn assert_positions_have_no_gap(server: &Server) {
-    for row in server.sql(BY_WRITER).rows {
+    assert_positions_of(server, "hogflare_events");
+}
+
+/// The same of any table of ours.
+pub(crate) fn assert_positions_of(server: &Server, table: &str) {
+    // Anyone can ask this of any copy of the table.
+    let by_writer = format!(
+        "select _writer, count(*) as n, count(distinct _position) as positions, \
+            min(_position) as first, max(_position) as last \
+         from {table} where _writer is not null group by _writer order by _writer"
+    );
+    for row in server.sql(&by_writer).rows {
         assert_contiguous(&row);
     }
 }
 
 /// The same in the committed rows, read by PyIceberg. Returns how many they are.
 pub(crate) fn assert_committed_positions_have_no_gap(server: &Server) -> u64 {
-    let answer = pyiceberg(server, json!({"op": "audit", "table": "hogflare_events"}));
+    assert_committed_positions_of(server, "hogflare_events")
+}
+
+pub(crate) fn assert_committed_positions_of(server: &Server, table: &str) -> u64 {
+    let answer = pyiceberg(server, json!({"op": "audit", "table": table}));
     for row in answer["writers"].as_array().expect("writers") {
         assert_contiguous(row.as_array().expect("row"));
     }

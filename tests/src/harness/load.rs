@@ -23,6 +23,9 @@ pub(crate) struct Shape {
     pub(crate) pause: Duration,
 }
 
+/// Makes an event of this uuid; one that happened years ago if told so.
+pub(crate) type MakeEvent = fn(Uuid, bool) -> Value;
+
 /// A request whose events the server acknowledged together, or not at all.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
@@ -47,13 +50,17 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start(url: &str, shape: &Shape) -> Self {
+        Load::start_of(url, shape, visit)
+    }
+
+    pub(crate) fn start_of(url: &str, shape: &Shape, event: MakeEvent) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let clients = (0..shape.connections)
             .map(|_| {
                 let (url, shape) = (format!("{url}/batch/"), shape.clone());
                 let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
-                std::thread::spawn(move || send_until(&url, &shape, &stop, &acknowledged))
+                std::thread::spawn(move || send_until(&url, &shape, event, &stop, &acknowledged))
             })
             .collect();
         Load { stop, acknowledged, clients }
@@ -77,11 +84,11 @@ impl Load {
     }
 }
 
-fn send_until(url: &str, shape: &Shape, stop: &AtomicBool, acknowledged: &AtomicUsize) -> Sent {
+fn send_until(url: &str, shape: &Shape, event: MakeEvent, stop: &AtomicBool, acknowledged: &AtomicUsize) -> Sent {
     let agent = agent();
     let mut sent = Sent::default();
     while !stop.load(Ordering::SeqCst) {
-        let batch = Batch::new(rand::random_range(1..=shape.batch_max), shape.late_every);
+        let batch = Batch::new(rand::random_range(1..=shape.batch_max), shape.late_every, event);
         loop {
             match send_by(&agent, "POST", url, JSON, Some(batch.body.as_bytes())) {
                 Ok(answer) if answer.status == 200 => {
@@ -113,7 +120,7 @@ fn send_until(url: &str, shape: &Shape, stop: &AtomicBool, acknowledged: &Atomic
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
 impl Batch {
-    fn new(size: usize, late_every: Option<usize>) -> Self {
+    fn new(size: usize, late_every: Option<usize>, event: MakeEvent) -> Self {
         let uuids: Vec<Uuid> = (0..size).map(|_| Uuid::now_v7()).collect();
         let late = |n: usize| late_every.is_some_and(|every| n.is_multiple_of(every));
         let events: Vec<Value> = uuids.iter().enumerate().map(|(n, uuid)| event(*uuid, late(n))).collect();
@@ -128,7 +135,8 @@ impl Batch {
     }
 }
 
-fn event(uuid: Uuid, late: bool) -> Value {
+/// Of one of 500 visitors of a shop.
+fn visit(uuid: Uuid, late: bool) -> Value {
     let visitor = rand::random_range(0..500);
     let mut event = json!({
         "event": (["$pageview", "$autocapture", "order placed"])[visitor % 3],

@@ -195,6 +195,8 @@ fn events_say_what_they_do_to_persons() {
         ("$set", r#""$set":{"a":1},"$unset":{"c":1}"#.to_owned(), "set nobody", r#"{"a":1} - {"c":1}"#, None),
         ("e", properties(r#"{"$set":[1]}"#), "capture", "- - -", Some("$set")),
         ("e", properties(r#"{"$set_once":"x","$unset":"x"}"#), "capture", "- - -", Some("$set_once")),
+        ("e", r#""$set":[1],"$set_once":{"a":1}"#.to_owned(), "capture", r#"- {"a":1} -"#, Some("$set")),
+        ("e", r#""$set":null,"$set_once":"x""#.to_owned(), "capture", "- - -", Some("$set_once")),
         ("$exception", properties(r#"{"$set":{"a":1}}"#), "capture", "- - -", None),
         ("$$heatmap", properties("{}"), "bystander", "- - -", None),
         ("e", properties(r#"{"$set":{"a":1},"$process_person_profile":false}"#), "capture", "- - -", None),
