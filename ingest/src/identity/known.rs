@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::cache::Layer;
 use super::groups::{GroupTypes, types_key};
 use super::person::{Group, Person};
+use super::reader::Reader;
 use super::rules::Lookup;
-use super::store::Reader;
 use super::{Changes, StateError};
 
 /// Shared by the writer, which alone changes it, and by all who read.
@@ -54,6 +54,10 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
+    pub(crate) fn len(&self) -> usize {
+        self.persons.len() + self.groups.len() + self.types.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.persons.is_empty() && self.groups.is_empty() && self.types.is_empty()
     }
