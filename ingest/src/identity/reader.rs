@@ -79,8 +79,10 @@ impl Reader {
 
     /// Of many ids, all of one instant: one transaction costs less than many.
     pub(crate) fn persons(&self, keys: &[Uuid]) -> Result<Vec<(Uuid, Option<Arc<Person>>)>, StateError> {
-        if let [key] = keys {
-            return Ok(vec![(*key, self.person(*key)?)]);
+        match keys {
+            [] => return Ok(Vec::new()),
+            [key] => return Ok(vec![(*key, self.person(*key)?)]),
+            _ => {}
         }
         self.with(|connection| {
             let transaction = connection.unchecked_transaction()?;
