@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::cache::Layer;
 use super::groups::{GroupTypes, types_key};
 use super::person::{Group, Person};
-use super::reader::Reader;
+use super::reader::{FoundPerson, Reader};
 use super::rules::Lookup;
 use super::{Changes, StateError};
 
@@ -40,7 +40,7 @@ struct Memory {
 pub(crate) struct Loaded {
     /// The last group that was in the file before it was read.
     pub(crate) settled: u64,
-    pub(crate) persons: Vec<(Uuid, Option<Arc<Person>>)>,
+    pub(crate) persons: Vec<FoundPerson>,
     pub(crate) groups: Vec<(Uuid, Option<Arc<Group>>)>,
     pub(crate) types: Vec<(Uuid, Arc<GroupTypes>)>,
 }

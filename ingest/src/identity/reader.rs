@@ -18,6 +18,9 @@ const QUICK_NS: u64 = 100_000;
 /// One read that waited long for the disk or for a core does not count for more.
 const NOTED_NS_MAX: u64 = 10_000_000;
 
+/// A key, and who it stands for.
+pub(crate) type FoundPerson = (Uuid, Option<Arc<Person>>);
+
 /// Connections for reading, used in turn.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -78,7 +81,7 @@ impl Reader {
     }
 
     /// Of many ids, all of one instant: one transaction costs less than many.
-    pub(crate) fn persons(&self, keys: &[Uuid]) -> Result<Vec<(Uuid, Option<Arc<Person>>)>, StateError> {
+    pub(crate) fn persons(&self, keys: &[Uuid]) -> Result<Vec<FoundPerson>, StateError> {
         match keys {
             [] => return Ok(Vec::new()),
             [key] => return Ok(vec![(*key, self.person(*key)?)]),
