@@ -227,8 +227,7 @@ impl Ingest {
         let events = batch.events() as u64;
         self.wait_for_room().await;
         if let Some((state, missing)) = self.missing(batch.as_ref())? {
-            let looked_up = tokio::task::spawn_blocking(move || state.prefetch(missing)).await;
-            let looked_up = looked_up.map_err(|_| AppendError::Stopped)?;
+            let looked_up = state.prefetch(missing).await;
             looked_up.map_err(|error| AppendError::State(error.to_string()))?;
         }
         let answer = self.enqueue(batch, permit).inspect_err(|_| {

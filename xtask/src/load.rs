@@ -5,22 +5,34 @@
 mod body;
 mod catalog_down;
 mod connection;
+mod flags;
+mod persons;
 mod process;
 mod report;
 mod run;
 mod visible;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::place::Place;
-use process::Server;
-use run::Shape;
+use process::{Launch, Server};
+use run::{Plain, Shape};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Capture,
+    Persons,
+    Flags,
+}
 
 /// The command line. Without `url` the release binary is started in a temporary folder.
 #[derive(Debug)]
 struct Arguments {
+    subject: Subject,
     url: Option<String>,
     project_token: String,
     read_token: Option<String>,
@@ -30,13 +42,29 @@ struct Arguments {
     gzip: bool,
     seconds: u64,
     catalog_down: bool,
+    /// Known before persons or flags are measured.
+    persons: u64,
+    /// Keeps what is known from run to run.
+    folder: Option<PathBuf>,
+    /// The server to start.
+    binary: Option<PathBuf>,
+    /// One crowd of persons alone.
+    crowd: Option<String>,
+    /// Requests for flags in a second.
+    rate: u32,
     /// Settings for the server that is started: `NAME=VALUE`.
     settings: Vec<(String, String)>,
 }
 
 impl Arguments {
     fn parse(words: &[String]) -> Result<Self> {
+        let (subject, words) = match words.split_first() {
+            Some((first, rest)) if first == "persons" => (Subject::Persons, rest),
+            Some((first, rest)) if first == "flags" => (Subject::Flags, rest),
+            _ => (Subject::Capture, words),
+        };
         let mut arguments = Arguments {
+            subject,
             url: None,
             project_token: "phc_load".to_owned(),
             read_token: None,
@@ -46,6 +74,11 @@ impl Arguments {
             gzip: false,
             seconds: 8,
             catalog_down: false,
+            persons: 1_000_000,
+            folder: None,
+            binary: None,
+            crowd: None,
+            rate: 2_000,
             settings: Vec::new(),
         };
         let mut words = words.iter();
@@ -61,6 +94,11 @@ impl Arguments {
                 "--seconds" => arguments.seconds = value()?.parse()?,
                 "--gzip" => arguments.gzip = true,
                 "--catalog-down" => arguments.catalog_down = true,
+                "--persons" => arguments.persons = value()?.parse()?,
+                "--folder" => arguments.folder = Some(value()?.into()),
+                "--binary" => arguments.binary = Some(value()?.into()),
+                "--crowd" => arguments.crowd = Some(value()?.clone()),
+                "--rate" => arguments.rate = value()?.parse()?,
                 "--set" => {
                     let (name, value) = value()?.split_once('=').context("--set NAME=VALUE")?;
                     arguments.settings.push((name.to_owned(), value.to_owned()));
@@ -71,6 +109,12 @@ impl Arguments {
         ensure!((1..=3_600).contains(&arguments.seconds), "--seconds is 1 to 3600");
         ensure!(arguments.connections.is_none_or(|n| (1..=1_000).contains(&n)), "--connections is 1 to 1000");
         ensure!(arguments.batch.is_none_or(|n| (1..=5_000).contains(&n)), "--batch is 1 to 5000");
+        ensure!((1_000..=10_000_000).contains(&arguments.persons), "--persons is 1000 to 10000000");
+        ensure!((1..=100_000).contains(&arguments.rate), "--rate is 1 to 100000");
+        ensure!(
+            arguments.url.is_none() || (arguments.subject == Subject::Capture && !arguments.catalog_down),
+            "--url measures the capture of events only; all else starts servers of its own"
+        );
         Ok(arguments)
     }
 
@@ -90,30 +134,41 @@ impl Arguments {
         ]
     }
 
-    fn server(&self, place: &Place) -> Result<Server> {
-        match &self.url {
-            Some(url) => Ok(Server::running(url, self.process, self.read_token.clone())),
-            None => Server::start(place, &self.settings),
-        }
+    fn launch(&self) -> Result<Launch> {
+        let place = Place::find()?;
+        Ok(Launch {
+            binary: self.binary.clone().unwrap_or_else(|| place.server_binary()),
+            settings: self.settings.clone(),
+            folder: self.folder.clone(),
+            temporary_in: place.target,
+        })
     }
 }
 
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let arguments = Arguments::parse(words)?;
-    let place = Place::find()?;
-    if arguments.catalog_down {
-        ensure!(arguments.url.is_none(), "--catalog-down starts a server of its own");
-        return catalog_down::run(&place, &arguments);
+    match arguments.subject {
+        Subject::Persons => persons::run(&arguments, arguments.launch()?),
+        Subject::Flags => flags::run(&arguments, arguments.launch()?),
+        Subject::Capture if arguments.catalog_down => catalog_down::run(&arguments, arguments.launch()?),
+        Subject::Capture => capture(&arguments),
     }
+}
+
+fn capture(arguments: &Arguments) -> Result<()> {
     let duration = Duration::from_secs(arguments.seconds);
+    let token = &arguments.project_token;
     report::print_header();
     for shape in arguments.shapes() {
         // A fresh server each, so that memory and table belong to this row of the table.
-        let server = arguments.server(&place)?;
-        let measured = run::measure(&server, &arguments.project_token, shape, duration)?;
-        report::print_row(&measured);
+        let server = match &arguments.url {
+            Some(url) => Server::running(url, arguments.process, arguments.read_token.clone()),
+            None => Server::start(&arguments.launch()?)?,
+        };
+        let measured = run::measure(&server, shape, duration, |seed| Plain::new(token, shape, seed))?;
+        report::print_row(shape, &measured);
         if shape.batch == 100 && shape.connections == 1 {
-            visible::measure_and_print(&server, &arguments.project_token)?;
+            visible::measure_and_print(&server, token)?;
         }
     }
     report::print_footer();

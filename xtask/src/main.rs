@@ -24,7 +24,14 @@ cargo xtask load [--url URL --token PROJECT_TOKEN [--pid PID] [--read-token TOKE
                  [--connections N] [--batch N] [--seconds S] [--gzip] [--catalog-down]
     Measures events per second, latency of the answer, CPU per event and memory. Without --url it starts
     the release binary in a temporary folder; without --connections and --batch it runs the whole table.
-    --catalog-down shows the memory under endless load while no commit ends.
+    --catalog-down shows the memory under endless load while no commit ends. --binary PATH starts another server.
+
+cargo xtask load persons [--persons N] [--folder PATH] [--crowd NAME] [--batch N] [--connections N] [--seconds S]
+    The same for events of people, of whom N are known (1000000), beside those of nobody. --folder keeps who is
+    known for the next run, --set HOGFLARE_STATE_MEMORY_MAX=32MiB bounds the memory.
+
+cargo xtask load flags [--rate N] [--persons N] [--folder PATH] [--connections N] [--seconds S]
+    Latency of /flags with 100 flags for known persons, at N requests a second (2000) whatever the answers take.
 ";
 
 fn main() -> ExitCode {

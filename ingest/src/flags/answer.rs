@@ -3,9 +3,11 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use super::flag::Flag;
 
@@ -38,7 +40,7 @@ impl Reason {
         }
     }
 
-    fn description(self, condition_index: Option<usize>) -> String {
+    fn description(self, condition_index: Option<usize>) -> Cow<'static, str> {
         let text = match self {
             Reason::FlagDisabled => "Feature flag is disabled",
             Reason::EvaluationError => "A condition of the flag cannot be evaluated",
@@ -49,12 +51,12 @@ impl Reason {
             }
             Reason::OutOfRolloutBound => "Out of rollout bound",
             Reason::ConditionMatch => {
-                return format!("Matched condition set {}", condition_index.unwrap_or_default() + 1);
+                return format!("Matched condition set {}", condition_index.unwrap_or_default() + 1).into();
             }
             Reason::HoldoutConditionValue => "Holdout condition value",
             Reason::SuperConditionValue => "Super condition value",
         };
-        text.to_owned()
+        text.into()
     }
 }
 
@@ -124,33 +126,64 @@ impl Answer {
     }
 
     /// The variant, or whether the flag is on.
-    fn value(&self) -> Value {
-        self.variant().map_or(Value::Bool(self.outcome.enabled), Value::from)
+    fn value(&self) -> FlagValue<'_> {
+        self.variant().map_or(FlagValue::Enabled(self.outcome.enabled), FlagValue::Variant)
     }
 
-    fn details(&self) -> Value {
+    fn details(&self) -> Details<'_> {
         let Outcome { enabled, reason, condition_index, failed, .. } = self.outcome;
-        let mut details = json!({
-            "key": self.key(),
-            "enabled": enabled,
-            "variant": self.variant(),
-            "reason": {
-                "code": reason.code(),
-                "condition_index": condition_index,
-                "description": reason.description(condition_index),
+        Details {
+            key: self.key(),
+            enabled,
+            variant: self.variant(),
+            reason: ReasonText {
+                code: reason.code(),
+                condition_index,
+                description: reason.description(condition_index),
             },
-            "metadata": {
-                "id": self.flag.id,
-                "version": self.flag.version,
-                "description": self.flag.description,
-                "payload": self.payload(),
+            metadata: Metadata {
+                id: self.flag.id,
+                version: self.flag.version,
+                description: self.flag.description.as_deref(),
+                payload: self.payload(),
             },
-        });
-        if failed {
-            details["failed"] = Value::Bool(true);
+            failed: failed.then_some(true),
         }
-        details
     }
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum FlagValue<'a> {
+    Enabled(bool),
+    Variant(&'a str),
+}
+
+/// All about a flag. Written as text at once: values of JSON in between cost more than the evaluation.
+#[derive(serde::Serialize)]
+struct Details<'a> {
+    key: &'a str,
+    enabled: bool,
+    variant: Option<&'a str>,
+    reason: ReasonText,
+    metadata: Metadata<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<bool>,
+}
+
+#[derive(serde::Serialize)]
+struct ReasonText {
+    code: &'static str,
+    condition_index: Option<usize>,
+    description: Cow<'static, str>,
+}
+
+#[derive(serde::Serialize)]
+struct Metadata<'a> {
+    id: i64,
+    version: i64,
+    description: Option<&'a str>,
+    payload: Option<&'a str>,
 }
 
 /// What the flags that were asked for are, in the order of the file.
@@ -173,11 +206,6 @@ impl Answers {
 
     pub fn has_failed(&self) -> bool {
         self.0.iter().any(Answer::has_failed)
-    }
-
-    fn map(&self, of: impl Fn(&Answer) -> Option<Value>) -> Value {
-        let members = self.0.iter().filter_map(|answer| Some((answer.key().to_owned(), of(answer)?)));
-        Value::Object(members.collect())
     }
 
     fn enabled(&self) -> impl Iterator<Item = &Answer> {
@@ -225,27 +253,57 @@ pub fn body(
     evaluated_at_ms: i64,
     config: Option<Map<String, Value>>,
 ) -> String {
-    let mut body = config.unwrap_or_default();
-    let mut add = |field: &str, value: Value| body.insert(field.to_owned(), value);
-    match shape {
-        FlagsShape::List => {
-            add("featureFlags", answers.enabled().map(|answer| Value::from(answer.key())).collect());
+    let body = Body { shape, answers, request_id, evaluated_at_ms, config: config.unwrap_or_default() };
+    serde_json::to_string(&body).expect("texts, numbers and maps by text are JSON")
+}
+
+struct Body<'a> {
+    shape: FlagsShape,
+    answers: &'a Answers,
+    request_id: &'a str,
+    evaluated_at_ms: i64,
+    /// Names no field of ours.
+    config: Map<String, Value>,
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answers = self.answers;
+        let mut body = serializer.serialize_map(None)?;
+        for (field, value) in &self.config {
+            body.serialize_entry(field, value)?;
         }
-        FlagsShape::EnabledValues => {
-            add("featureFlags", answers.map(|answer| answer.outcome.enabled.then(|| answer.value())));
-        }
-        FlagsShape::Values | FlagsShape::Flags => {
-            if shape == FlagsShape::Flags {
-                add("flags", answers.map(|answer| Some(answer.details())));
+        match self.shape {
+            FlagsShape::List => {
+                let keys: Vec<&str> = answers.enabled().map(Answer::key).collect();
+                body.serialize_entry("featureFlags", &keys)?;
             }
-            add("featureFlags", answers.map(|answer| Some(answer.value())));
-            add("featureFlagPayloads", answers.map(|answer| answer.payload().map(Value::from)));
+            FlagsShape::EnabledValues => {
+                body.serialize_entry("featureFlags", &ByKey(|| answers.enabled().map(|a| (a.key(), a.value()))))?;
+            }
+            FlagsShape::Values | FlagsShape::Flags => {
+                if self.shape == FlagsShape::Flags {
+                    body.serialize_entry("flags", &ByKey(|| answers.iter().map(|a| (a.key(), a.details()))))?;
+                }
+                body.serialize_entry("featureFlags", &ByKey(|| answers.iter().map(|a| (a.key(), a.value()))))?;
+                let payloads = || answers.iter().filter_map(|a| Some((a.key(), a.payload()?)));
+                body.serialize_entry("featureFlagPayloads", &ByKey(payloads))?;
+            }
         }
+        body.serialize_entry("errorsWhileComputingFlags", &answers.has_failed())?;
+        body.serialize_entry("requestId", self.request_id)?;
+        if self.shape == FlagsShape::Flags {
+            body.serialize_entry("evaluatedAt", &self.evaluated_at_ms)?;
+        }
+        body.end()
     }
-    add("errorsWhileComputingFlags", Value::Bool(answers.has_failed()));
-    add("requestId", request_id.into());
-    if shape == FlagsShape::Flags {
-        add("evaluatedAt", evaluated_at_ms.into());
+}
+
+/// A map of what the function gives.
+struct ByKey<F>(F);
+
+impl<'a, F: Fn() -> I, I: Iterator<Item = (&'a str, T)>, T: Serialize> Serialize for ByKey<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map((self.0)())
     }
-    Value::Object(body).to_string()
 }

@@ -71,6 +71,9 @@ pub(crate) const AUTOMATIC: [&str; 59] = [
 static INDEX: LazyLock<HashMap<&'static str, Automatic>> =
     LazyLock::new(|| (0..).zip(AUTOMATIC).map(|(index, name)| (name, Automatic(index))).collect());
 
+static INITIAL: LazyLock<HashMap<String, Automatic>> =
+    LazyLock::new(|| Automatic::all().map(|automatic| (automatic.initial_name(), automatic)).collect());
+
 /// One of [`AUTOMATIC`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Automatic(u8);
@@ -86,8 +89,7 @@ impl Automatic {
 
     /// Of the name that the first value is kept under.
     pub(crate) fn of_initial(name: &str) -> Option<Automatic> {
-        let rest = name.strip_prefix("$initial_")?;
-        INDEX.get(rest).copied().or_else(|| INDEX.get(format!("${rest}").as_str()).copied())
+        name.starts_with("$initial_").then(|| INITIAL.get(name).copied())?
     }
 
     pub(crate) fn name(self) -> &'static str {

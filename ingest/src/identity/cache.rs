@@ -1,11 +1,15 @@
 //! What was looked up or changed lately, in two generations: what is used moves to the young one, and when
-//! that is half of the budget, the old one goes.
+//! that is half of the budget, the old one goes. It goes piece by piece, faster than the young one grows: all
+//! at once would hold up everyone for many milliseconds.
 
 use std::collections::HashMap;
+use std::collections::hash_map;
 use std::hash::Hash;
 
 /// Memory of an entry beside its value: key, hash table, bookkeeping.
 pub(super) const ENTRY_BYTES: usize = 64;
+/// Entries of the generation that goes, for each that comes.
+const GOING_STEP: usize = 2;
 
 /// One kind of entries. Values that are changed and not yet in the state file are pending: they stay.
 #[derive(Debug)]
@@ -13,6 +17,7 @@ pub(super) struct Layer<K, V> {
     pending: HashMap<K, Pending<V>>,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
+    going: hash_map::IntoIter<K, V>,
 }
 
 #[derive(Debug)]
@@ -24,7 +29,7 @@ struct Pending<V> {
 
 impl<K, V> Default for Layer<K, V> {
     fn default() -> Layer<K, V> {
-        Layer { pending: HashMap::new(), young: HashMap::new(), old: HashMap::new() }
+        Layer { pending: HashMap::new(), young: HashMap::new(), old: HashMap::new(), going: HashMap::new().into_iter() }
     }
 }
 
@@ -38,8 +43,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
             return Some((value.clone(), 0));
         }
         let value = self.old.remove(&key)?;
-        let grown = ENTRY_BYTES + bytes(&value);
-        self.young.insert(key, value.clone());
+        let grown = self.grow(key, value.clone(), bytes);
         Some((value, grown))
     }
 
@@ -66,9 +70,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
             return 0;
         }
         let Some(pending) = self.pending.remove(&key) else { return 0 };
-        let grown = ENTRY_BYTES + bytes(&pending.value);
-        self.young.insert(key, pending.value);
-        grown
+        self.grow(key, pending.value, bytes)
     }
 
     /// A value that was read. One that is known is newer.
@@ -76,6 +78,11 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
         if self.has(&key) {
             return 0;
         }
+        self.grow(key, value, bytes)
+    }
+
+    fn grow(&mut self, key: K, value: V, bytes: impl Fn(&V) -> usize) -> usize {
+        self.going.by_ref().take(GOING_STEP).for_each(drop);
         let grown = ENTRY_BYTES + bytes(&value);
         self.young.insert(key, value);
         grown
@@ -87,6 +94,28 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
     }
 
     pub(super) fn age(&mut self) {
-        self.old = std::mem::take(&mut self.young);
+        let room = HashMap::with_capacity(self.young.len());
+        let young = std::mem::replace(&mut self.young, room);
+        self.going = std::mem::replace(&mut self.old, young).into_iter();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_goes_faster_than_the_next_one_comes() {
+        let mut layer = Layer::<u32, u32>::default();
+        let held = |layer: &Layer<u32, u32>| layer.young.len() + layer.old.len() + layer.going.len();
+        for generation in 0..4 {
+            for number in 0..100 {
+                layer.insert(generation * 100 + number, 0, |_| 0);
+                assert!(held(&layer) <= 200, "{} entries in generation {generation}", held(&layer));
+            }
+            layer.age();
+        }
+        let (kept, gone) = (layer.get(350, |_| 0), layer.get(250, |_| 0));
+        assert_eq!((kept, gone), (Some((0, ENTRY_BYTES)), None));
     }
 }

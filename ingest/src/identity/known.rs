@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::cache::Layer;
 use super::groups::{GroupTypes, types_key};
 use super::person::{Group, Person};
+use super::reader::{FoundPerson, Reader};
 use super::rules::Lookup;
-use super::store::Reader;
 use super::{Changes, StateError};
 
 /// Shared by the writer, which alone changes it, and by all who read.
@@ -40,7 +40,7 @@ struct Memory {
 pub(crate) struct Loaded {
     /// The last group that was in the file before it was read.
     pub(crate) settled: u64,
-    pub(crate) persons: Vec<(Uuid, Option<Arc<Person>>)>,
+    pub(crate) persons: Vec<FoundPerson>,
     pub(crate) groups: Vec<(Uuid, Option<Arc<Group>>)>,
     pub(crate) types: Vec<(Uuid, Arc<GroupTypes>)>,
 }
@@ -54,6 +54,10 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
+    pub(crate) fn len(&self) -> usize {
+        self.persons.len() + self.groups.len() + self.types.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.persons.is_empty() && self.groups.is_empty() && self.types.is_empty()
     }

@@ -16,6 +16,7 @@ mod illegal;
 mod known;
 mod person;
 mod properties;
+mod reader;
 mod redo;
 mod rules;
 mod state;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::automatic::{Automatic, is_volatile};
 use crate::protocol::json::{self, Json};
 
-/// First those that `$set` gave, then those that only `$set_once` gave.
+/// First those that `$set` gave, then those that only `$set_once` gave. No whitespace stands between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Properties {
     text: Box<str>,
@@ -52,6 +52,19 @@ impl Properties {
         draft.finish()
     }
 
+    /// The same of what [`Properties::parts`] gave: no key is in both texts, none is there twice.
+    pub(crate) fn of_parts(set: &str, set_once: &str) -> Properties {
+        let [of_set, of_once] = [set, set_once].map(json::members);
+        let keys = of_set.iter().map(|member| (set, member)).chain(of_once.iter().map(|member| (set_once, member)));
+        let automatic = keys.filter_map(|(text, member)| Automatic::of_initial(member.key.of(text)));
+        let initial = automatic.map(Automatic::bit).fold(0, |all, bit| all | bit);
+        let text = match (set, set_once) {
+            ("{}", other) | (other, "{}") => other.into(),
+            _ => [&set[..set.len() - 1], ",", &set_once[1..]].concat().into(),
+        };
+        Properties { text, set: of_set.len(), initial }
+    }
+
     /// A JSON object with all of them.
     pub(crate) fn as_json(&self) -> &str {
         &self.text
@@ -59,11 +72,15 @@ impl Properties {
 
     /// The objects of `$set` and of `$set_once`.
     pub(crate) fn parts(&self) -> (String, String) {
-        let (mut set, mut once) = (String::from("{}"), String::from("{}"));
-        for (index, (key, value)) in members(Some(&self.text)).enumerate() {
-            push(if index < self.set { &mut set } else { &mut once }, &key, value);
+        let whole = || (*self.text).to_owned();
+        let Some(last) = self.set.checked_sub(1) else { return ("{}".to_owned(), whole()) };
+        let members = json::members(&self.text);
+        if members.len() == self.set {
+            return (whole(), "{}".to_owned());
         }
-        (set, once)
+        // A comma and nothing else stands between two members.
+        let end = members[last].value.end as usize;
+        ([&self.text[..end], "}"].concat(), ["{", &self.text[end + 1..]].concat())
     }
 
     /// The properties after an event, or nothing if it changes none.
@@ -136,12 +153,12 @@ fn push(object: &mut String, key: &str, value: &str) {
 #[derive(Debug, Default)]
 struct Draft<'a> {
     entries: Vec<Entry<'a>>,
-    places: HashMap<String, usize>,
+    places: HashMap<Cow<'a, str>, usize>,
 }
 
 #[derive(Debug)]
 struct Entry<'a> {
-    key: String,
+    key: Cow<'a, str>,
     /// None if it was removed.
     value: Option<&'a str>,
     once: bool,
@@ -164,7 +181,7 @@ impl<'a> Draft<'a> {
         self.entries.get(*self.places.get(key)?).filter(|entry| entry.value.is_some())
     }
 
-    fn put(&mut self, key: String, value: &'a str, once: bool) {
+    fn put(&mut self, key: Cow<'a, str>, value: &'a str, once: bool) {
         match self.places.get(&key) {
             Some(place) => {
                 let entry = &mut self.entries[*place];
@@ -186,15 +203,15 @@ impl<'a> Draft<'a> {
                 written = true;
             }
         }
-        let explicit: Vec<(String, &'a str)> = members(wanted.set).collect();
+        let explicit: Vec<(Cow<'a, str>, &'a str)> = members(wanted.set).collect();
         for (automatic, value) in wanted.automatic {
             let initial = automatic.initial_name();
             if !self.has(&initial) {
-                self.put(initial, value, true);
+                self.put(initial.into(), value, true);
                 written = true;
             }
             let name = automatic.name();
-            if !explicit.iter().any(|(key, _)| key == name) && self.set(name.to_owned(), value) {
+            if !explicit.iter().any(|(key, _)| key == name) && self.set(name.into(), value) {
                 written |= wanted.always;
             }
         }
@@ -203,7 +220,7 @@ impl<'a> Draft<'a> {
             written |= self.set(key, value) && matters;
         }
         for name in names(wanted.unset) {
-            if let Some(place) = self.places.get(&name) {
+            if let Some(place) = self.places.get(name.as_str()) {
                 written |= self.entries[*place].value.take().is_some();
             }
         }
@@ -211,7 +228,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether that changes anything.
-    fn set(&mut self, key: String, value: &'a str) -> bool {
+    fn set(&mut self, key: Cow<'a, str>, value: &'a str) -> bool {
         if self.get(&key).is_some_and(|entry| entry.value == Some(value)) {
             return false;
         }
@@ -245,11 +262,11 @@ impl<'a> Draft<'a> {
 }
 
 /// Keys and values of a JSON object; of nothing none.
-fn members(object: Option<&str>) -> impl Iterator<Item = (String, &str)> {
+fn members(object: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     let text = object.unwrap_or("{}");
     json::members(text).into_iter().map(move |member| {
         let raw = member.key.of(text);
-        let key = if member.key_escaped { json::unescape(raw).into_owned() } else { raw.to_owned() };
+        let key = if member.key_escaped { json::unescape(raw) } else { Cow::Borrowed(raw) };
         (key, Json::at(text, member.value).raw())
     })
 }
@@ -257,7 +274,7 @@ fn members(object: Option<&str>) -> impl Iterator<Item = (String, &str)> {
 /// Names in a JSON array; an object's keys are names too.
 fn names(unset: Option<&str>) -> Vec<String> {
     match unset {
-        Some(object) if object.starts_with('{') => members(Some(object)).map(|(key, _)| key).collect(),
+        Some(object) if object.starts_with('{') => members(Some(object)).map(|(key, _)| key.into_owned()).collect(),
         Some(array) => serde_json::from_str::<Vec<serde_json::Value>>(array)
             .map(|list| list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
             .unwrap_or_default(),

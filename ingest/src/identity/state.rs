@@ -1,5 +1,6 @@
 //! The state's handle, its opening, and what the writer does with it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,20 +17,25 @@ use super::applier::Progress;
 use super::groups::{ConfiguredTypes, GroupStamp, GroupTypes, types_key};
 use super::known::{Known, Loaded, Missing};
 use super::person::{Group, Person};
+use super::reader::Reader;
 use super::rules::{Stamp, person};
-use super::store::{Reader, STATE_TABLES, StatePositions, Store};
+use super::store::{STATE_TABLES, StatePositions, Store};
 use super::{AppliedGroup, Changes, IdentityEvent, StateError, StateWriter, key, redo};
 use crate::event::UuidText;
 use crate::wal::{LogPositions, Positions};
 
 /// Keys that are looked up at a time.
 const PIECE_KEYS: usize = 64;
+/// Reads that a request does itself while they are quick; more go to a thread that may wait.
+const READS_IN_PLACE_MAX: usize = 4;
+/// The share of the memory that pages of the file take.
+const PAGES_SHARE: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct StateSettings {
     /// The state file.
     pub path: PathBuf,
-    /// Memory for what was used lately.
+    /// Memory for what was used lately, and for pages of the file.
     pub cache_bytes_max: usize,
     /// Memory for changes that are not in the file yet; above it events are refused with 503.
     pub waiting_bytes_max: usize,
@@ -123,8 +129,9 @@ impl Opening {
         self.settings.configured_types.check(&self.store.all_types()?)?;
         let next_number = self.store.next_number()?;
         let began_empty = next_number == 1 && self.positions == StatePositions::default();
-        let known = Arc::new(Known::new(self.settings.cache_bytes_max, next_number));
-        let reader = Arc::new(self.store.reader()?);
+        let memory = self.settings.cache_bytes_max;
+        let known = Arc::new(Known::new(memory - memory / PAGES_SHARE, next_number));
+        let reader = Arc::new(self.store.reader(memory / PAGES_SHARE)?);
         let progress = Arc::<Progress>::default();
         for (table, through) in STATE_TABLES.into_iter().zip(self.positions) {
             log.apply_through(Slot::Main, table, through);
@@ -194,7 +201,7 @@ impl State {
         Ok(self.known.types(key).unwrap_or(types))
     }
 
-    /// The same for threads that must not wait: what is not in memory is read on another.
+    /// The same for threads that must not wait: what is not in memory is read on another, unless that is quick.
     pub async fn person_or_read(&self, project: &str, distinct_id: &str) -> Result<Option<Arc<Person>>, StateError> {
         match self.known.person(key(project, distinct_id)) {
             Some(known) => Ok(known),
@@ -230,7 +237,18 @@ impl State {
         }
     }
 
+    /// For few reads: waking another thread costs more than they do if the pages are in memory.
     async fn aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&State) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        if self.reader.is_quick() {
+            return read(self);
+        }
+        self.on_another_thread(read).await
+    }
+
+    async fn on_another_thread<T: Send + 'static>(
         &self,
         read: impl FnOnce(&State) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
@@ -278,7 +296,7 @@ impl State {
                 wanted.types.push(types_key(event.project));
             }
         }
-        for keys in [&mut wanted.groups, &mut wanted.types] {
+        for keys in [&mut wanted.persons, &mut wanted.groups, &mut wanted.types] {
             keys.sort_unstable();
             keys.dedup();
         }
@@ -286,8 +304,14 @@ impl State {
     }
 
     /// Reads what is missing, so that the writer need not.
-    pub(crate) fn prefetch(&self, missing: Missing) -> Result<(), StateError> {
-        // In pieces, so that a request of large persons does not hold them all beside the cache.
+    pub(crate) async fn prefetch(&self, missing: Missing) -> Result<(), StateError> {
+        let reads = missing.len();
+        let read = move |state: &State| state.read_in_pieces(missing);
+        if reads <= READS_IN_PLACE_MAX { self.aside(read).await } else { self.on_another_thread(read).await }
+    }
+
+    /// So that a request of large persons does not hold them all beside the cache.
+    fn read_in_pieces(&self, missing: Missing) -> Result<(), StateError> {
         for piece in missing.persons.chunks(PIECE_KEYS) {
             let loaded = self.load(Missing { persons: piece.to_vec(), ..Missing::default() })?;
             self.known.add(loaded);
@@ -304,12 +328,11 @@ impl State {
     fn load(&self, missing: Missing) -> Result<Loaded, StateError> {
         let settled = self.progress.settled.load(Ordering::Acquire);
         let reader = &self.reader;
-        let persons = missing.persons.into_iter().map(|key| Ok((key, reader.person(key)?)));
         let groups = missing.groups.into_iter().map(|key| Ok((key, reader.group(key)?)));
         let types = missing.types.into_iter().map(|key| Ok((key, Arc::new(reader.types(key)?))));
         Ok(Loaded {
             settled,
-            persons: persons.collect::<Result<_, StateError>>()?,
+            persons: reader.persons(&missing.persons)?,
             groups: groups.collect::<Result<_, StateError>>()?,
             types: types.collect::<Result<_, StateError>>()?,
         })
@@ -334,7 +357,10 @@ pub(crate) struct Identity {
 pub(crate) struct Resolved<'a> {
     stamp: Stamp,
     person_id: UuidText,
-    person_properties: Option<String>,
+    /// Whether the event has a copy of the person's properties.
+    has_copy: bool,
+    /// The copy, if it is not the whole of them.
+    shortened: Option<String>,
     groups: GroupStamp<'a>,
     pub(crate) changes: Changes,
 }
@@ -347,9 +373,12 @@ impl Identity {
         let groups = super::groups::groups(event, &mut session, &mut changes)?;
         drop(session);
         let copied = stamp.person.as_ref().filter(|_| event.wants_profile);
-        let person_properties =
-            copied.map(|person| person.properties.copy_within(super::COPIED_BYTES_MAX).into_owned());
-        Ok(Resolved { person_id: UuidText::from(stamp.person_id), stamp, person_properties, groups, changes })
+        let shortened = match copied.map(|person| person.properties.copy_within(super::COPIED_BYTES_MAX)) {
+            Some(Cow::Owned(shortened)) => Some(shortened),
+            _ => None,
+        };
+        let has_copy = copied.is_some();
+        Ok(Resolved { person_id: UuidText::from(stamp.person_id), stamp, has_copy, shortened, groups, changes })
     }
 
     /// Everyone sees the changes from now on; they go to the state file when the group is durable.
@@ -410,7 +439,8 @@ impl Resolved<'_> {
     pub(crate) fn stamp<'r>(&'r self, row: &mut EventRow<'r>) {
         row.person_id = Some(self.person_id.as_str());
         row.person_created_at_us = self.stamp.person.as_ref().map(|person| person.created_at_us);
-        row.person_properties = self.person_properties.as_deref();
+        let person = self.stamp.person.as_deref().filter(|_| self.has_copy);
+        row.person_properties = person.map(|person| self.shortened.as_deref().unwrap_or(person.properties()));
         row.person_mode = Some(self.stamp.mode.as_str());
         for slot in 0..GROUP_SLOTS {
             row.groups[slot] = self.groups.keys[slot];

@@ -5,8 +5,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use hogflare_catalog::Table;
 use hogflare_catalog::tables::LISTED_IDS_MAX;
@@ -14,9 +13,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::groups::GroupTypes;
-use super::person::{DistinctIds, Group, Person};
-use super::properties::Properties;
+use super::person::{Group, Person};
+use super::reader::{Pace, Reader};
 use super::{Changes, StateError};
 
 const FORMAT: i64 = 1;
@@ -24,8 +22,10 @@ const FORMAT: i64 = 1;
 const OTHERS_FROM: i64 = 1 << 40;
 /// Connections that read.
 const READERS: usize = 4;
-/// Pages that a connection keeps, in KiB; the system's page cache does the rest.
-const PAGES_KIB: i64 = 4_096;
+/// Memory for pages of the connection that writes; the system's page cache does the rest.
+const WRITER_PAGES_BYTES: usize = 4 << 20;
+/// A connection that reads has at least this for pages.
+const READER_PAGES_BYTES_MIN: usize = 256 << 10;
 
 /// The tables whose rows the state follows, in the order of their positions.
 pub(crate) const STATE_TABLES: [Table; 3] = [Table::Persons, Table::PersonOverrides, Table::Groups];
@@ -65,7 +65,7 @@ impl Store {
     /// Creates an empty file if there is none.
     pub(crate) fn open(path: &Path) -> Result<Store, StateError> {
         let failed = StateError::sqlite("open the state file");
-        let mut connection = connect(path)?;
+        let mut connection = connect(path, WRITER_PAGES_BYTES)?;
         // All of it or nothing: a file without its number would count persons from 1 again.
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         begun.execute_batch(SCHEMA).map_err(&failed)?;
@@ -135,13 +135,16 @@ impl Store {
         Ok(Writing { transaction, touched: RefCell::default(), has_own_numbers: false })
     }
 
-    pub(crate) fn reader(&self) -> Result<Reader, StateError> {
+    /// `pages_bytes` is the memory for pages, of all its connections.
+    pub(crate) fn reader(&self, pages_bytes: usize) -> Result<Reader, StateError> {
+        let pages_bytes = (pages_bytes / READERS).max(READER_PAGES_BYTES_MIN);
         let connections = (0..READERS).map(|_| {
-            let connection = connect(&self.path)?;
+            let connection = connect(&self.path, pages_bytes)?;
             connection.execute_batch("PRAGMA query_only = 1").map_err(StateError::sqlite("open the state file"))?;
             Ok(Mutex::new(connection))
         });
-        Ok(Reader { connections: connections.collect::<Result<_, StateError>>()?, next: AtomicUsize::new(0) })
+        let connections = connections.collect::<Result<_, StateError>>()?;
+        Ok(Reader { connections, next: AtomicUsize::new(0), pace: Pace::default() })
     }
 
     /// Everything is in the file itself, and nothing beside it.
@@ -152,12 +155,12 @@ impl Store {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, StateError> {
+fn connect(path: &Path, pages_bytes: usize) -> Result<Connection, StateError> {
     let failed = StateError::sqlite("open the state file");
     let connection = Connection::open(path).map_err(&failed)?;
     let settings = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{PAGES_KIB}; \
-         PRAGMA busy_timeout = 10000;"
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{}; PRAGMA busy_timeout = 10000;",
+        pages_bytes >> 10
     );
     connection.execute_batch(&settings).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -367,88 +370,4 @@ impl Writing<'_> {
         let mut statement = self.transaction.prepare_cached(sql).map_err(&failed)?;
         statement.execute(values).map(drop).map_err(failed)
     }
-}
-
-/// Connections for reading, used in turn.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    connections: Vec<Mutex<Connection>>,
-    next: AtomicUsize,
-}
-
-impl Reader {
-    /// The id and its person are of one instant.
-    pub(crate) fn person(&self, key: Uuid) -> Result<Option<Arc<Person>>, StateError> {
-        self.with(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT number, person_id, canonical, persons.ids, ids_total, created_at_us, persons.version,
-                     is_identified, properties, set_once
-                 FROM ids JOIN persons ON persons.number = ids.person WHERE ids.key = ?",
-            )?;
-            statement.query_row([key.as_bytes()], read_person).optional()
-        })
-    }
-
-    pub(crate) fn group(&self, key: Uuid) -> Result<Option<Arc<Group>>, StateError> {
-        self.with(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT slot, type, group_key, created_at_us, version, properties FROM groups WHERE key = ?",
-            )?;
-            let group = statement.query_row([key.as_bytes()], |row| {
-                Ok(Arc::new(Group {
-                    slot: row.get(0)?,
-                    group_type: row.get::<_, String>(1)?.into(),
-                    key: row.get::<_, String>(2)?.into(),
-                    created_at_us: row.get(3)?,
-                    version: row.get(4)?,
-                    properties: Properties::of(row.get_ref(5)?.as_str()?, "{}"),
-                }))
-            });
-            group.optional()
-        })
-    }
-
-    /// `key` is [`super::groups::types_key`].
-    pub(crate) fn types(&self, key: Uuid) -> Result<GroupTypes, StateError> {
-        self.with(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT slot, name FROM group_types WHERE project_key = ?")?;
-            let mut rows = statement.query([key.as_bytes()])?;
-            let mut types = GroupTypes::default();
-            while let Some(row) = rows.next()? {
-                let slot: usize = row.get(0)?;
-                if let Some(name) = types.names.get_mut(slot) {
-                    *name = Some(row.get::<_, String>(1)?.into());
-                }
-            }
-            Ok(types)
-        })
-    }
-
-    fn with<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StateError> {
-        let failed = StateError::sqlite("read the state");
-        if let Some(connection) = self.connections.iter().find_map(Mutex::try_lock) {
-            return read(&connection).map_err(failed);
-        }
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        read(&self.connections[turn].lock()).map_err(failed)
-    }
-}
-
-fn read_person(row: &rusqlite::Row<'_>) -> rusqlite::Result<Arc<Person>> {
-    let listed: Vec<String> = serde_json::from_str(row.get_ref(3)?.as_str()?).unwrap_or_default();
-    let person_id: [u8; 16] = row.get(1)?;
-    Ok(Arc::new(Person {
-        number: row.get(0)?,
-        id: Uuid::from_bytes(person_id),
-        canonical: row.get::<_, String>(2)?.into(),
-        ids: DistinctIds {
-            listed: listed.into_iter().map(Into::into).collect(),
-            total: row.get::<_, i64>(4)?.unsigned_abs(),
-        },
-        created_at_us: row.get(5)?,
-        version: row.get(6)?,
-        is_identified: row.get(7)?,
-        properties: Properties::of(row.get_ref(8)?.as_str()?, row.get_ref(9)?.as_str()?),
-    }))
 }

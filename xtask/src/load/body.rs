@@ -1,10 +1,11 @@
 //! Request bodies, built once; only the uuids change from request to request.
 
 use std::io::Write;
+use std::ops::Range;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 const UUID_TEXT_BYTES: usize = 36;
@@ -12,32 +13,69 @@ const UUID_TEXT_BYTES: usize = 36;
 /// Stands where a uuid will be written; no event has such a one.
 const PLACEHOLDER: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
-/// A batch whose uuids can be exchanged in place.
+/// A body whose uuids, and numbers if it has places for them, can be exchanged in place.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
     uuids_at: Vec<usize>,
+    /// Of each event.
+    numbers_at: Vec<Numbers>,
+}
+
+/// Where an event has digits of numbers.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    /// Runs of `#`: who it is about.
+    who: Vec<Range<usize>>,
+    /// Runs of `~`: what differs from event to event.
+    what: Vec<Range<usize>>,
 }
 
 impl Body {
     /// Events of about 750 bytes of JSON, as a small shop sends them.
     pub(super) fn new(token: &str, batch: usize, seed: usize) -> Self {
-        let events: Vec<_> = (0..batch).map(|n| event(seed.wrapping_mul(7919).wrapping_add(n))).collect();
-        let bytes = json!({"api_key": token, "batch": events}).to_string().into_bytes();
+        Body::of_events(token, (0..batch).map(|n| event(seed.wrapping_mul(7919).wrapping_add(n))).collect())
+    }
+
+    pub(super) fn of_events(token: &str, events: Vec<Value>) -> Self {
+        let count = events.len();
+        let body = Body::of(&json!({"api_key": token, "batch": events}));
+        assert_eq!(body.uuids_at.len(), count, "one place for each uuid");
+        body
+    }
+
+    /// The uuid of an event stands before its numbers.
+    pub(super) fn of(value: &Value) -> Self {
+        let bytes = value.to_string().into_bytes();
         let uuids_at: Vec<usize> = bytes
             .windows(UUID_TEXT_BYTES)
             .enumerate()
             .filter(|(_, window)| *window == PLACEHOLDER.as_bytes())
             .map(|(at, _)| at)
             .collect();
-        assert_eq!(uuids_at.len(), batch, "one place for each uuid");
-        Body { bytes, uuids_at }
+        let mut numbers_at = vec![Numbers::default(); uuids_at.len().max(1)];
+        for (mark, run) in runs(&bytes) {
+            let event = uuids_at.partition_point(|at| *at < run.start).saturating_sub(1);
+            let numbers = &mut numbers_at[event];
+            if mark == b'#' { numbers.who.push(run) } else { numbers.what.push(run) }
+        }
+        Body { bytes, uuids_at, numbers_at }
     }
 
     /// Gives each event the next uuid.
     pub(super) fn renew(&mut self, ids: &mut Ids) {
         for at in &self.uuids_at {
             ids.next().as_hyphenated().encode_lower(&mut self.bytes[*at..*at + UUID_TEXT_BYTES]);
+        }
+    }
+
+    /// Gives each event the next two numbers: who it is about, and what differs.
+    pub(super) fn number(&mut self, mut next: impl FnMut() -> (u64, u64)) {
+        for numbers in &self.numbers_at {
+            let (who, what) = next();
+            for (number, runs) in [(who, &numbers.who), (what, &numbers.what)] {
+                runs.iter().for_each(|run| write_digits(&mut self.bytes[run.clone()], number));
+            }
         }
     }
 
@@ -49,6 +87,27 @@ impl Body {
         let mut encoder = GzEncoder::new(Vec::with_capacity(self.bytes.len() / 4), Compression::new(6));
         encoder.write_all(&self.bytes).expect("memory");
         encoder.finish().expect("memory")
+    }
+}
+
+/// Runs of two or more of a mark.
+fn runs(bytes: &[u8]) -> Vec<(u8, Range<usize>)> {
+    let mut start = 0;
+    let mut found = Vec::new();
+    for piece in bytes.chunk_by(|a, b| a == b) {
+        if piece.len() > 1 && [b'#', b'~'].contains(&piece[0]) {
+            found.push((piece[0], start..start + piece.len()));
+        }
+        start += piece.len();
+    }
+    found
+}
+
+/// The last digits, as many as there is room for.
+fn write_digits(room: &mut [u8], mut number: u64) {
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
@@ -67,7 +126,8 @@ impl Ids {
     }
 }
 
-fn event(n: usize) -> serde_json::Value {
+/// An ordinary event of a small shop.
+pub(super) fn event(n: usize) -> Value {
     let visitor = n % 10_000;
     let page = n % 200;
     json!({

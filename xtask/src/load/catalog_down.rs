@@ -8,8 +8,7 @@ use anyhow::{Result, ensure};
 use super::Arguments;
 use super::body::{Body, Ids};
 use super::connection::Connection;
-use super::process::Server;
-use crate::place::Place;
+use super::process::{Launch, Server};
 
 /// If the budgets are not reached by then, the run ends and says so.
 const UNTIL_REFUSED_MAX: Duration = Duration::from_secs(15 * 60);
@@ -28,10 +27,9 @@ struct Totals {
 }
 
 /// Prints a line a second until requests are refused, then for as many seconds as asked.
-pub(super) fn run(place: &Place, arguments: &Arguments) -> Result<()> {
-    let mut settings = vec![("HOGFLARE_TEST_STALL".to_owned(), "post:3600000".to_owned())];
-    settings.extend(arguments.settings.iter().cloned());
-    let server = Server::start(place, &settings)?;
+pub(super) fn run(arguments: &Arguments, mut launch: Launch) -> Result<()> {
+    launch.settings.insert(0, ("HOGFLARE_TEST_STALL".to_owned(), "post:3600000".to_owned()));
+    let server = Server::start(&launch)?;
     let totals = Totals::default();
     let connections = arguments.connections.unwrap_or(CONNECTIONS);
     let batch = arguments.batch.unwrap_or(BATCH);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+const READ_BYTES: usize = 32 << 10;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -63,9 +64,14 @@ impl Connection {
         Ok(status)
     }
 
+    /// Of the last answer, with its head.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.answer.len()
+    }
+
     fn read_more(&mut self) -> Result<()> {
         ensure!(self.answer.len() < ANSWER_BYTES_MAX, "the answer is too long");
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; READ_BYTES];
         let read = self.stream.read(&mut buffer)?;
         ensure!(read > 0, "the server closed the connection");
         self.answer.extend_from_slice(&buffer[..read]);

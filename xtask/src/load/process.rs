@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::place::{Place, is_file};
+use crate::place::is_file;
+
+/// A graceful end brings everything into the tables and the state file.
+const STOP_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -20,11 +24,38 @@ pub(super) struct Server {
     own: Option<Own>,
 }
 
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    pub(super) binary: PathBuf,
+    /// Environment.
+    pub(super) settings: Vec<(String, String)>,
+    /// Kept afterwards; without it there is a temporary one beside the target folder's files.
+    pub(super) folder: Option<PathBuf>,
+    pub(super) temporary_in: PathBuf,
+}
+
 /// A server that we started; it ends with us.
 #[derive(Debug)]
 struct Own {
     child: Child,
-    folder: TempDir,
+    folder: Folder,
+    listening_after: Duration,
+}
+
+#[derive(Debug)]
+enum Folder {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Folder::Temporary(folder) => folder.path(),
+            Folder::Kept(path) => path,
+        }
+    }
 }
 
 impl Drop for Own {
@@ -39,16 +70,23 @@ impl Server {
         Server { url: url.to_owned(), process, read_token, own: None }
     }
 
-    /// The release binary with default settings, on the disk that holds the target folder.
-    pub(super) fn start(place: &Place, settings: &[(String, String)]) -> Result<Self> {
-        let binary = place.server_binary();
-        ensure!(is_file(&binary), "{} is absent: run cargo build --release", binary.display());
-        let folder = TempDir::with_prefix_in("load-", &place.target)?;
+    /// With default settings but those given.
+    pub(super) fn start(launch: &Launch) -> Result<Self> {
+        let binary = &launch.binary;
+        ensure!(is_file(binary), "{} is absent: run cargo build --release", binary.display());
+        let folder = match &launch.folder {
+            Some(path) => {
+                fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+                Folder::Kept(path.canonicalize()?)
+            }
+            None => Folder::Temporary(TempDir::with_prefix_in("load-", &launch.temporary_in)?),
+        };
         let data = folder.path().join("data");
-        let mut child = Command::new(&binary)
+        let started = Instant::now();
+        let mut child = Command::new(binary)
             .env_clear()
             .env("HOME", folder.path())
-            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .envs(launch.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(folder.path())
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data)
@@ -60,12 +98,31 @@ impl Server {
         follow(child.stdout.take().context("stdout")?, found.clone());
         follow(child.stderr.take().context("stderr")?, found);
         let process = Some(child.id());
-        let own = Own { child, folder };
+        let mut own = Own { child, folder, listening_after: Duration::ZERO };
         let url = address.recv_timeout(Duration::from_secs(60)).context("the server printed no address")?;
+        own.listening_after = started.elapsed();
         let read_token = fs::read_to_string(data.join("read-token")).context("read-token")?.trim().to_owned();
         let server = Server { url, process, read_token: Some(read_token), own: Some(own) };
         server.wait_ready()?;
         Ok(server)
+    }
+
+    /// Ends a server of ours as an operator does. One that was running before us goes on.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let Some(own) = &mut self.own else { return Ok(()) };
+        let process = Pid::from_child(&own.child);
+        kill_process(process, Signal::TERM).context("cannot stop the server")?;
+        let deadline = Instant::now() + STOP_MAX;
+        while own.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the server did not end within {STOP_MAX:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// From the start of the process to its address.
+    pub(super) fn listening_after(&self) -> Option<Duration> {
+        self.own.as_ref().map(|own| own.listening_after)
     }
 
     fn wait_ready(&self) -> Result<()> {
@@ -102,6 +159,21 @@ impl Server {
     /// Bytes below a folder of the data folder, as `wal`.
     pub(super) fn disk_bytes(&self, folder: &str) -> u64 {
         self.own.as_ref().map_or(0, |own| bytes_below(&own.folder.path().join("data").join(folder)))
+    }
+
+    /// Bytes of the state file with what stands beside it.
+    pub(super) fn state_bytes(&self) -> u64 {
+        let Some(own) = &self.own else { return 0 };
+        let file = |suffix: &str| own.folder.path().join(format!("data/state.sqlite{suffix}"));
+        ["", "-wal"].into_iter().filter_map(|suffix| Some(file(suffix).metadata().ok()?.len())).sum()
+    }
+
+    /// The answer of a route, as JSON.
+    pub(super) fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        let mut answer = agent().post(format!("{}{path}", self.url)).send_json(body)?;
+        let answered = answer.body_mut().read_json()?;
+        ensure!(answer.status() == 200, "{path}: {answered}");
+        Ok(answered)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table, beside what upstream hogflare was measured at.
 
-use super::run::Measured;
+use super::run::{Measured, Shape};
 
 /// Upstream hogflare (commit f330f77, native release build, nothing written to disk, answers after a sink's 200) on
 /// two cores: events/s, CPU in µs per event, p50 and p99 in ms. It was measured with 16 connections where we use 32.
@@ -22,13 +22,11 @@ pub(super) fn print_header() {
     );
 }
 
-pub(super) fn print_row(measured: &Measured) {
-    let shape = measured.shape;
+pub(super) fn print_row(shape: Shape, measured: &Measured) {
     let seconds = measured.elapsed.as_secs_f64();
-    let cpu = measured.before.zip(measured.after).map(|(before, after)| (after.cpu - before.cpu).as_secs_f64());
+    let cpu = measured.cpu().map(|cpu| cpu.as_secs_f64());
     let per_event = cpu.map(|cpu| cpu * 1e6 / measured.events as f64);
     let rss = measured.after.map(|usage| usage.rss_bytes_peak as f64 / 1e6);
-    let shown = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     let upstream = UPSTREAM
         .iter()
         .find(|(batch, many, gzip, _)| (*batch, *many, *gzip) == (shape.batch, shape.connections > 1, shape.gzip))
@@ -38,7 +36,7 @@ pub(super) fn print_row(measured: &Measured) {
         shape.batch,
         shape.connections,
         if shape.gzip { "gzip".to_owned() } else { format!("{} B", measured.body_bytes) },
-        measured.events as f64 / seconds,
+        measured.events_per_second(),
         shown(per_event, 1),
         measured.latency_ms(0.5),
         measured.latency_ms(0.99),
@@ -46,6 +44,11 @@ pub(super) fn print_row(measured: &Measured) {
         shown(rss, 0),
         measured.refused,
     );
+}
+
+/// A figure, or a dash where it is not known.
+pub(super) fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 pub(super) fn print_footer() {

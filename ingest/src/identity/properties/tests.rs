@@ -31,6 +31,20 @@ fn operations_come_in_their_order() {
 }
 
 #[test]
+fn parts_make_the_whole_again() {
+    for (set, set_once) in [
+        ("{}", "{}"),
+        (r#"{"a":1}"#, "{}"),
+        ("{}", r#"{"$initial_browser":"Firefox"}"#),
+        (r#"{"a\"b":[1,{"c":2}],"é":"\u00e9","$initial_utm_source":1}"#, r#"{"d":null,"$initial_os":"Linux","":0}"#),
+    ] {
+        let whole = Properties::of(set, set_once);
+        let (set, set_once) = whole.parts();
+        assert_eq!(Properties::of_parts(&set, &set_once), whole, "{set} {set_once}");
+    }
+}
+
+#[test]
 fn volatile_properties_alone_write_nobody() {
     let known = r#"{"$browser":"Firefox","$initial_browser":"Firefox"}"#;
     let browser = Automatic::of("$browser").expect("it is automatic");
