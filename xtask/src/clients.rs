@@ -28,7 +28,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// The variables that `tests/src/harness/clients.rs` reads.
-    pub(crate) fn environment(&self) -> [(&'static str, &Path); 8] {
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 9] {
         [
             ("HOGFLARE_TEST_PYTHON", &self.python),
             ("HOGFLARE_TEST_NODE", &self.node),

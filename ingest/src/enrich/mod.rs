@@ -138,10 +138,10 @@ pub fn enrich(events: &mut [CapturedEvent], known: &Known) {
             }
         };
         if let Some(located) = located {
-            if wants.place {
-                if let Some(offset) = add(event, &located.place) {
-                    event.note_place(offset, &located.automatic);
-                }
+            if wants.place
+                && let Some(offset) = add(event, &located.place)
+            {
+                event.note_place(offset, &located.automatic);
             }
             if wants.network {
                 add(event, &located.network);

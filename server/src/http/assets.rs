@@ -99,7 +99,7 @@ fn serve(bundle: &'static Bundle, asked: Option<&str>, headers: &HeaderMap) -> R
 async fn array(Path(token): Path<String>, State(services): State<Services>, request: Request<Body>) -> Response {
     let headers = request.headers();
     if request.method() != Method::OPTIONS
-        && let Err(response) = remote_config::admitted(&services, &token, headers)
+        && let Some(response) = remote_config::refused(&services, &token, headers)
     {
         return response;
     }

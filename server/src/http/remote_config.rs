@@ -32,7 +32,7 @@ async fn config(
 ) -> Response {
     let headers = request.headers();
     if request.method() != Method::OPTIONS
-        && let Err(response) = admitted(&services, &token, headers)
+        && let Some(response) = refused(&services, &token, headers)
     {
         return response;
     }
@@ -53,16 +53,16 @@ async fn config(
     response
 }
 
-/// Nothing for a project of ours, else what its pages are told.
-pub(super) fn admitted(services: &Services, token: &str, headers: &HeaderMap) -> Result<(), Response> {
+/// What a page is told whose project or origin is none of ours.
+pub(super) fn refused(services: &Services, token: &str, headers: &HeaderMap) -> Option<Response> {
     let projects = services.edge.normalize.projects.load();
-    let Err(refusal) = projects.admit(token, facts::origin(headers).as_deref()) else { return Ok(()) };
+    let refusal = projects.admit(token, facts::origin(headers).as_deref()).err()?;
     let mut response = match refusal.code {
         Code::UnknownToken => no_such_token(),
         _ => sdk::refused(&refusal),
     };
     cors::allow(headers, response.headers_mut());
-    Err(response)
+    Some(response)
 }
 
 /// Weak entity tag of a configuration.
