@@ -285,5 +285,11 @@ impl Lake {
 }
 
 pub(crate) fn slots_and_tables() -> impl Iterator<Item = (Slot, Table)> {
-    Slot::ALL.into_iter().flat_map(|slot| Table::ALL.into_iter().map(move |table| (slot, table)))
+    Slot::ALL.into_iter().flat_map(|slot| tables_in_order().map(move |table| (slot, table)))
+}
+
+/// What events refer to, then all others: so that rows become durable and visible to others.
+pub(crate) fn tables_in_order() -> impl Iterator<Item = Table> {
+    let order = |leads: bool| Table::ALL.into_iter().filter(move |table| table.leads_events() == leads);
+    order(true).chain(order(false))
 }

@@ -13,7 +13,7 @@ use crate::decide::Decision;
 use crate::error::Result;
 use crate::head::TableHead;
 use crate::journal::PendingCommit;
-use crate::lake::Lake;
+use crate::lake::{Lake, tables_in_order};
 use crate::run::stopped;
 use crate::table_catalog::LoadedTable;
 use crate::tables::{Slot, TABLES, Table};
@@ -34,7 +34,7 @@ impl Lake {
     pub async fn run_round_committer(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut progress = [Progress::Unready(Instant::now()); TABLES];
         loop {
-            for table in Table::ALL {
+            for table in tables_in_order() {
                 let state = &mut progress[table.index()];
                 if matches!(state, Progress::Unready(at) if *at <= Instant::now()) {
                     *state = match self.start_table(table).await {
@@ -71,7 +71,7 @@ impl Lake {
     /// The first slot of each table that is due: one commit changes a table once.
     fn due_now(&self, may: impl Fn(Table) -> bool) -> Vec<(Slot, Table)> {
         let now_us = self.clock.now_us();
-        let tables = Table::ALL.into_iter().filter(|table| may(*table) && !self.pauses().is_paused(*table, now_us));
+        let tables = tables_in_order().filter(|table| may(*table) && !self.pauses().is_paused(*table, now_us));
         let due = |table: Table| Slot::ALL.into_iter().find(|slot| self.commit_is_due(*slot, table));
         tables.filter_map(|table| Some((due(table)?, table))).collect()
     }

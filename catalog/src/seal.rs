@@ -27,22 +27,20 @@ impl Lake {
     /// Seals what is due: by age, by size, or because tails take too much memory. Blocking.
     pub fn seal_due(&self) -> Result<()> {
         let (leading, others): (Vec<_>, Vec<_>) = slots_and_tables().partition(|(_, table)| table.leads_events());
-        let mut events_sealed = false;
-        for (slot, table) in others {
-            if self.seal_is_due(slot, table) {
-                self.seal(slot, table)?;
-                events_sealed |= table == Table::Events;
-            }
-        }
-        // Behind the events, so that what they refer to is in ranges that are committed before theirs.
+        let last = |slot, table| self.views.current().tail(table, slot).last_position().unwrap_or(0);
+        let due = others.into_iter().filter(|(slot, table)| self.seal_is_due(*slot, *table));
+        // What these rows refer to is there with them; what comes now waits.
+        let due: Vec<(Slot, Table, u64)> = due.map(|(slot, table)| (slot, table, last(slot, table))).collect();
+        // Before the events, so that no range of them is there, or survives a crash, without what it refers to.
+        let leads = due.iter().any(|(_, table, _)| *table == Table::Events);
         for (slot, table) in leading {
-            if events_sealed {
+            if leads {
                 self.seal_whole(slot, table)?;
             } else if self.seal_is_due(slot, table) {
-                self.seal(slot, table)?;
+                self.seal(slot, table, u64::MAX)?;
             }
         }
-        Ok(())
+        due.into_iter().try_for_each(|(slot, table, last)| self.seal(slot, table, last))
     }
 
     /// Seals all open rows. Blocking.
@@ -66,22 +64,23 @@ impl Lake {
     fn seal_whole(&self, slot: Slot, table: Table) -> Result<()> {
         let Some(last) = self.views.current().tail(table, slot).last_position() else { return Ok(()) };
         while self.views.current().tail(table, slot).chunks.first().is_some_and(|chunk| chunk.first_position <= last) {
-            self.seal(slot, table)?;
+            self.seal(slot, table, last)?;
         }
         Ok(())
     }
 
-    /// Seals the open rows of one (slot, table), or as many as fit one range.
-    fn seal(&self, slot: Slot, table: Table) -> Result<()> {
+    /// Seals the open rows of one (slot, table) up to a position, or as many as fit one range.
+    fn seal(&self, slot: Slot, table: Table, last: u64) -> Result<()> {
         let _one_at_a_time = self.sealing.lock();
         // First the pending commit, then the view: rows of a commit that the journal has forgotten are
         // gone from a view taken later.
         let pending_through = self.journal.lock().state(slot, table).pending.as_ref().map(|pending| pending.through);
         let view = self.views.current();
         let chunks = &view.tail(table, slot).chunks;
-        let Some(first) = chunks.first() else { return Ok(()) };
+        let Some(first) = chunks.first().filter(|first| first.first_position <= last) else { return Ok(()) };
         let after = first.first_position - 1;
-        let batches = rows_of_one_range(table, chunks, pending_through);
+        let last = pending_through.filter(|through| *through > after).map_or(last, |through| through.min(last));
+        let batches = rows_of_one_range(table, chunks, last);
         let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         let binding = match view.head(table) {
             Some(head) => head.binding.clone(),
@@ -132,15 +131,12 @@ impl Lake {
     }
 }
 
-/// The first open rows: at most [`DAYS_PER_RANGE`] days, and not beyond a pending commit, whose range
-/// is fixed.
-fn rows_of_one_range(table: Table, chunks: &[Arc<Chunk>], pending_through: Option<u64>) -> Vec<RecordBatch> {
+/// The first open rows: at most [`DAYS_PER_RANGE`] days, and not beyond `last`. (A pending commit's range is
+/// fixed.)
+fn rows_of_one_range(table: Table, chunks: &[Arc<Chunk>], last: u64) -> Vec<RecordBatch> {
     let mut batches: Vec<RecordBatch> = chunks.iter().map(|chunk| chunk.batch.clone()).collect();
-    let mut rows = rows_within_days(table, &batches, DAYS_PER_RANGE);
-    let first = chunks[0].first_position;
-    if let Some(through) = pending_through.filter(|through| *through >= first) {
-        rows = rows.min(through - first + 1);
-    }
+    let within_last = (last - chunks[0].first_position).saturating_add(1);
+    let rows = rows_within_days(table, &batches, DAYS_PER_RANGE).min(within_last);
     let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
     batches.retain_mut(|batch| {
         let taken = batch.num_rows().min(left);

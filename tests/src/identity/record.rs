@@ -247,6 +247,8 @@ fn assert_views(server: &Server, now: &Now) {
     );
 }
 
+type Damage<'a> = &'a dyn Fn(&mut Record);
+
 /// The check itself: it finds what is missing, doubled or changed.
 #[test]
 fn a_record_that_does_not_hold_together_is_found() {
@@ -261,7 +263,7 @@ fn a_record_that_does_not_hold_together_is_found() {
         let found = record.events.iter().find(|(_, event)| event["event"] == name && event["person_mode"] == "full");
         found.map(|(uuid, _)| uuid.clone()).expect("such an event")
     };
-    let damages: [(&str, &dyn Fn(&mut Record)); 10] = [
+    let damages: [(&str, Damage<'_>); 10] = [
         ("a person's row is missing", &|record| drop(record.persons.remove(middle(&record.persons)))),
         ("a person's row is there twice", &|record| {
             let at = middle(&record.persons);
