@@ -313,9 +313,11 @@ fn a_lost_answer_makes_chromium_send_again_and_is_not_a_second_event() {
 
     proxy.cut_after(0);
     visit.call("capture", json!(["cut", {"number": 1}]));
-    wait_for("a cut answer", || (proxy.cuts() > 0).then_some(()));
-    // The server had answered, so the row was durable.
-    assert_eq!(server.count("hogflare_events where event = 'cut'"), 1);
+    // The answer that is cut first may be that of a script.
+    wait_for_event(&server, "cut");
+    // A row is shown just before its answer is sent.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(proxy.cuts() > 0, "the answer got through");
     assert_eq!(retried(&visit.ask(json!({"op": "posts"}))), 0, "no sending of it has been answered");
 
     proxy.pass();

@@ -84,7 +84,7 @@ fn a_changed_file_holds_without_a_restart_and_a_bad_one_does_not() {
     let told = definitions();
     assert_eq!(told.json()["flags"][0]["key"], "beta");
 
-    let complaints = || server.log().matches("the feature flags changed and cannot be used").count();
+    let complaints = || server.log().matches("the new version of the feature flags cannot be used").count();
     for (count, (text, words)) in bad_files().into_iter().enumerate() {
         setting.write(&text);
         wait_for("the complaint", || (complaints() == count + 1).then_some(()));
