@@ -17,6 +17,7 @@ mod known;
 mod person;
 mod properties;
 mod reader;
+mod rebuild;
 mod redo;
 mod rules;
 mod state;
@@ -35,8 +36,9 @@ pub(crate) use event::{Act, ActKind, AutomaticValues, GroupKeys, GroupUpdate, Op
 pub use groups::{ConfiguredTypes, GroupTypes};
 pub(crate) use known::Missing;
 pub use person::{Group, Person};
+pub use rebuild::Rebuild;
 pub(crate) use state::{Identity, Opening};
-pub use state::{Rebuild, State, StateSettings};
+pub use state::{State, StateSettings};
 pub(crate) use store::STATE_TABLES;
 pub use store::StatePositions;
 
