@@ -89,6 +89,7 @@ fn receive(sample: &Sample) -> Normalized {
 
 fn check_row(what: &str, row: Map<String, Value>, mut expected: Map<String, Value>, properties: &str, sent: &Value) {
     let adds = expected.remove("adds").expect("adds");
+    expected.retain(|column, _| !is_of_identity(column));
     for (column, value) in &row {
         assert_eq!(value, expected.get(column).unwrap_or(&Value::Null), "{what}, column {column}");
     }
@@ -104,24 +105,25 @@ fn check_row(what: &str, row: Map<String, Value>, mut expected: Map<String, Valu
     assert_eq!(stored, Value::Object(expected), "{what}, properties");
 }
 
-/// Columns in the notation of the expected files, without `properties` and `source`.
+/// Whether the writer fills the column in, who knows persons and groups: not before it is known whose event it is.
+fn is_of_identity(column: &str) -> bool {
+    column.starts_with("person_") || column.starts_with("group")
+}
+
+/// Columns in the notation of the expected files, without `properties`, `source`
+/// and those of persons and groups.
 fn columns(row: &EventRow<'_>) -> Map<String, Value> {
     assert_eq!(row.created_at_us, RECEIVED_AT_US);
     let promoted = &row.promoted;
-    let mut columns = BTreeMap::from([
+    let columns = BTreeMap::from([
         ("uuid", json!(row.uuid)),
         ("team_id", json!(row.team_id)),
         ("event", json!(row.event)),
         ("distinct_id", json!(row.distinct_id)),
         ("timestamp", json!(time(row.timestamp_us))),
         ("context", json!(row.context)),
-        ("person_id", json!(row.person_id)),
-        ("person_created_at", json!(row.person_created_at_us)),
-        ("person_properties", json!(row.person_properties)),
-        ("group_properties", json!(row.group_properties)),
         ("api_key", json!(row.api_key)),
         ("extra", row.extra.map_or(Value::Null, |extra| serde_json::from_str(extra).expect("extra is JSON"))),
-        ("person_mode", json!(row.person_mode)),
         ("session_id", json!(promoted.session_id)),
         ("window_id", json!(promoted.window_id)),
         ("current_url", json!(promoted.current_url)),
@@ -149,9 +151,6 @@ fn columns(row: &EventRow<'_>) -> Map<String, Value> {
         ("cf_colo", json!(promoted.cf_colo)),
         ("cf_asn", json!(promoted.cf_asn)),
     ]);
-    for (name, group) in ["group0", "group1", "group2", "group3", "group4"].into_iter().zip(row.groups) {
-        columns.insert(name, json!(group));
-    }
     columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

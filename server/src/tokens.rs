@@ -202,7 +202,6 @@ mod tests {
             ("bi:12345678; ops:abcdefgh\n", vec!["bi", "ops"]),
             ("bi:12345678:phc_a", vec!["bi (only phc_a)"]),
             (" bi : 12345678 : phc_a , phc_b \n ops:abcdefgh", vec!["bi (only phc_a, phc_b)", "ops"]),
-            ("bi:12345678:a:b", vec!["bi (only a:b)"]),
         ] {
             let tokens = parse_read(text).unwrap();
             assert_eq!(tokens.iter().map(NamedToken::describe).collect::<Vec<_>>(), expected, "{text:?}");
@@ -215,6 +214,7 @@ mod tests {
             ("bi:12345678:", "is no project token: it is empty"),
             ("bi:12345678:phc_a,", "is no project token: it is empty"),
             ("bi:12345678:phx_a", "personal key"),
+            ("bi:12345678:a:b", "\"a:b\" is no project token: it has a colon"),
         ] {
             let error = parse_read(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text:?}: {error}");
