@@ -25,7 +25,7 @@ fn moved<'a>(project: &'a str, id: &'a str, to: &'a str, version: i64) -> Person
 
 fn person<'a>(project: &'a str, id: &'a str, canonical: &'a str, version: i64, is_deleted: bool) -> PersonRow<'a> {
     PersonRow {
-        uuid: "row",
+        uuid: format!("{id} {version}").leak(),
         operation: "identify",
         person_id: id,
         canonical_distinct_id: canonical,
@@ -45,7 +45,7 @@ fn person<'a>(project: &'a str, id: &'a str, canonical: &'a str, version: i64, i
 
 fn group<'a>(kind: &'a str, key: Option<&'a str>, version: i64, properties: &'a str) -> GroupRow<'a> {
     GroupRow {
-        uuid: "row",
+        uuid: format!("{key:?} {version}").leak(),
         operation: "groupidentify",
         group_type: kind,
         group_key: key,
@@ -185,4 +185,29 @@ async fn the_smaller_side_of_the_join_is_held_in_memory() {
     assert!(plan.contains("join_type=Right"), "{plan}");
     let counted = rows(&engine, "SELECT identity_id, count(*) FROM events WHERE event = 'many' GROUP BY 1").await;
     assert_eq!(counted, r#"[["p-v",5000]]"#);
+}
+
+/// One person or group with a long history must not take the view from everybody.
+#[tokio::test]
+async fn long_histories_do_not_fill_the_memory() {
+    let mut lake = lake().await;
+    let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(30_000));
+    for versions in [1..500, 500..1_000] {
+        lake.identity(|builder| {
+            for version in versions {
+                builder.push_person(&PersonRow { distinct_ids: &long, ..person(OTHER, "o-long", "l", version, false) });
+                builder.push_group(&group("company", Some("long"), version, &long));
+            }
+        });
+    }
+    let engine = lake.engine_with(|settings| settings.memory_bytes_max = 8 << 20);
+    for (sql, expected) in [
+        (
+            "SELECT person_id, version, length(distinct_ids) FROM person_profiles ORDER BY 1",
+            r#"[["o-a",1,2],["o-long",999,30011],["p-v",4,2]]"#,
+        ),
+        ("SELECT group_key, version, length(properties) FROM groups ORDER BY 1", r#"[["c1",2,11],["long",999,30011]]"#),
+    ] {
+        assert_eq!(rows(&engine, sql).await, expected, "{sql}");
+    }
 }
