@@ -74,15 +74,18 @@ impl Backoff {
 }
 
 impl Lake {
-    /// Commits sealed ranges of one (slot, table) until none is left that was sealed at the call.
-    pub(crate) async fn commit_sealed(self: &Arc<Self>, slot: Slot, table: Table) -> Result<(), CommitError> {
+    /// Commits the sealed ranges of one (slot, table) up to a position.
+    pub(crate) async fn commit_sealed(
+        self: &Arc<Self>,
+        slot: Slot,
+        table: Table,
+        last: u64,
+    ) -> Result<(), CommitError> {
         let _one_at_a_time = self.committing[table.index()].lock().await;
-        let last = self.views.current().tail(table, slot).sealed.last().map(|range| range.record.through);
         self.post_pending(slot, table).await?;
-        let Some(last) = last else { return Ok(()) };
         loop {
-            let ranges = self.next_ranges(slot, table);
-            if ranges.first().is_none_or(|range| range.record.after >= last) {
+            let ranges = self.next_ranges(slot, table, last);
+            if ranges.is_empty() {
                 return Ok(());
             }
             let head = self.shown_head(table)?;

@@ -26,11 +26,12 @@ const FILES_PER_COMMIT: usize = 64;
 const UPLOADS: usize = 4;
 
 impl Lake {
-    /// The oldest sealed ranges, as many as fit one commit.
-    pub(crate) fn next_ranges(&self, slot: Slot, table: Table) -> Vec<Arc<SealedRange>> {
+    /// The oldest sealed ranges up to a position, as many as fit one commit.
+    pub(crate) fn next_ranges(&self, slot: Slot, table: Table, last: u64) -> Vec<Arc<SealedRange>> {
         let view = self.views.current();
         let mut files = 0;
-        let ranges = view.tail(table, slot).sealed.iter().take_while(|range| {
+        let ranges = view.tail(table, slot).sealed.iter().take_while(|range| range.record.through <= last);
+        let ranges = ranges.take_while(|range| {
             let first = files == 0;
             files += range.record.files.len();
             first || files <= FILES_PER_COMMIT

@@ -28,6 +28,14 @@ enum Progress {
     Ready(Instant),
 }
 
+/// What a round commits of a table: its sealed rows up to a position.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    slot: Slot,
+    table: Table,
+    last: u64,
+}
+
 impl Lake {
     /// Creates or loads all tables, then commits what is due, all tables of a round together, until told
     /// to stop. For catalogs that take transactions.
@@ -69,18 +77,25 @@ impl Lake {
     }
 
     /// The first slot of each table that is due: one commit changes a table once.
-    fn due_now(&self, may: impl Fn(Table) -> bool) -> Vec<(Slot, Table)> {
-        let now_us = self.clock.now_us();
+    fn due_now(&self, may: impl Fn(Table) -> bool) -> Vec<Due> {
+        let (now_us, view) = (self.clock.now_us(), self.views.current());
         let tables = tables_in_order().filter(|table| may(*table) && !self.pauses().is_paused(*table, now_us));
-        let due = |table: Table| Slot::ALL.into_iter().find(|slot| self.commit_is_due(*slot, table));
-        tables.filter_map(|table| Some((due(table)?, table))).collect()
+        let due = tables.filter_map(|table| {
+            let slot = Slot::ALL.into_iter().find(|slot| self.commit_is_due(*slot, table))?;
+            Some(Due { slot, table, last: view.tail(table, slot).sealed_through() })
+        });
+        let mut due: Vec<Due> = due.collect();
+        if !self.leaders(&view).iter().all(|leader| due.iter().any(|due| due.table == *leader)) {
+            due.retain(|due| due.table != Table::Events);
+        }
+        due
     }
 
     /// Commits the oldest ranges of these together; says which table's commit did not come to an end.
-    async fn commit_round(self: &Arc<Self>, due: Vec<(Slot, Table)>) -> Vec<(Table, CommitError)> {
+    async fn commit_round(self: &Arc<Self>, due: Vec<Due>) -> Vec<(Table, CommitError)> {
         let mut failed = Vec::new();
-        if let [(slot, table)] = due[..] {
-            match self.commit_sealed(slot, table).await {
+        if let [Due { slot, table, last }] = due[..] {
+            match self.commit_sealed(slot, table, last).await {
                 Ok(()) => self.set_trouble(table, None),
                 Err(error) => failed.push((table, error)),
             }
@@ -88,15 +103,23 @@ impl Lake {
         }
         // Always in the order of the tables, so that two rounds never wait for each other.
         let mut locks = Vec::with_capacity(due.len());
-        for (_, table) in &due {
-            locks.push(self.committing[table.index()].lock().await);
+        for due in &due {
+            locks.push(self.committing[due.table.index()].lock().await);
         }
         let mut prepared = Vec::with_capacity(due.len());
-        for (slot, table) in due {
-            match self.prepare_for_round(slot, table).await {
-                Ok(Some(pending)) => prepared.push(pending),
+        let mut is_led = false;
+        for due in due {
+            if is_led && due.table == Table::Events {
+                continue;
+            }
+            match self.prepare_for_round(&due).await {
+                Ok(Some(pending)) => {
+                    // More than one commit takes: events wait for the rest.
+                    is_led |= due.table.leads_events() && pending.through < due.last;
+                    prepared.push(pending);
+                }
                 Ok(None) => {}
-                Err(error) => failed.push((table, error)),
+                Err(error) => failed.push((due.table, error)),
             }
         }
         for (pending, error) in self.post_round(prepared).await {
@@ -105,13 +128,10 @@ impl Lake {
         failed
     }
 
-    async fn prepare_for_round(
-        self: &Arc<Self>,
-        slot: Slot,
-        table: Table,
-    ) -> Result<Option<PendingCommit>, CommitError> {
+    async fn prepare_for_round(self: &Arc<Self>, due: &Due) -> Result<Option<PendingCommit>, CommitError> {
+        let Due { slot, table, last } = *due;
         self.post_pending(slot, table).await?;
-        let ranges = self.next_ranges(slot, table);
+        let ranges = self.next_ranges(slot, table, last);
         if ranges.is_empty() {
             return Ok(None);
         }

@@ -15,6 +15,7 @@ use crate::head::TableHead;
 use crate::lake::{Lake, slots_and_tables};
 use crate::tables::{Slot, Table};
 use crate::telemetry;
+use crate::view::ReadView;
 use crate::watermark::read_watermark;
 
 const TICK_MAX: Duration = Duration::from_millis(250);
@@ -72,26 +73,29 @@ impl Lake {
     }
 
     async fn commit_due(self: &Arc<Self>, table: Table) -> Result<(), CommitError> {
-        if table == Table::Events && self.is_led() {
-            return Ok(());
-        }
         for slot in Slot::ALL {
+            // One view: events that are sealed later may refer to rows that are sealed later too.
+            let view = self.views.current();
+            if table == Table::Events && !self.leaders(&view).is_empty() {
+                return Ok(());
+            }
             if self.commit_is_due(slot, table) {
-                self.commit_sealed(slot, table).await?;
+                self.commit_sealed(slot, table, view.tail(table, slot).sealed_through()).await?;
                 self.set_trouble(table, None);
             }
         }
         Ok(())
     }
 
-    /// Whether rows that events refer to are about to be committed. A table that cannot be committed to
+    /// The tables with sealed rows that events of this view may refer to. One that cannot be committed to
     /// holds up no events.
-    fn is_led(&self) -> bool {
-        let (view, now_us) = (self.views.current(), self.clock.now_us());
-        Table::ALL.into_iter().filter(|table| table.leads_events()).any(|table| {
-            let waits = !view.tail(table, Slot::Main).sealed.is_empty();
-            waits && self.trouble(table).is_none() && !self.pauses().is_paused(table, now_us)
-        })
+    pub(crate) fn leaders(&self, view: &ReadView) -> Vec<Table> {
+        let now_us = self.clock.now_us();
+        let leaders = Table::ALL.into_iter().filter(|table| {
+            let waits = table.leads_events() && !view.tail(*table, Slot::Main).sealed.is_empty();
+            waits && self.trouble(*table).is_none() && !self.pauses().is_paused(*table, now_us)
+        });
+        leaders.collect()
     }
 
     pub(crate) fn note_trouble(&self, table: Table, error: CommitError) -> Duration {
@@ -108,9 +112,9 @@ impl Lake {
         let lake = Arc::clone(self);
         let sealed = tokio::task::spawn_blocking(move || lake.seal_all()).await;
         sealed.map_err(|error| Error::Corrupt(error.to_string()))??;
-        let (leading, others): (Vec<_>, Vec<_>) = slots_and_tables().partition(|(_, table)| table.leads_events());
-        for (slot, table) in leading.into_iter().chain(others) {
-            if let Err(error) = self.commit_sealed(slot, table).await {
+        let view = self.views.current();
+        for (slot, table) in slots_and_tables() {
+            if let Err(error) = self.commit_sealed(slot, table, view.tail(table, slot).sealed_through()).await {
                 self.set_trouble(table, Some(error.to_string()));
             }
         }

@@ -195,6 +195,11 @@ impl Tail {
         Ok(())
     }
 
+    /// The last sealed position, or none as 0.
+    pub(crate) fn sealed_through(&self) -> u64 {
+        self.sealed.last().map_or(0, |range| range.record.through)
+    }
+
     pub(crate) fn last_position(&self) -> Option<u64> {
         let last_sealed = || self.sealed.last().map(|range| range.record.through);
         self.chunks.last().map(|chunk| chunk.last_position()).or_else(last_sealed)

@@ -1,5 +1,6 @@
 //! `kill -9` at random moments under load: an acknowledged event is there exactly once, for ever.
 
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -13,14 +14,14 @@ pub(crate) const LOAD: Shape =
     Shape { connections: 4, batch_max: 20, late_every: Some(6), pause: Duration::from_millis(2) };
 
 /// The steps between a request and its row in the table, which a kill can meet.
-pub(crate) const STEPS: [&str; 4] = ["frame", "seal", "pending", "post"];
+const STEPS: [&str; 4] = ["frame", "seal", "pending", "post"];
 
 /// Each step is held this long, so that a kill can meet it.
-pub(crate) const STALLS: &str = "frame:5,seal:80,pending:80,post:80";
+const STALLS: &str = "frame:5,seal:80,pending:80,post:80";
 
 /// Half of the rounds kill at a random moment, the others at a random moment within a step that is open.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Moment {
+enum Moment {
     Random,
     Within(&'static str),
 }
@@ -54,41 +55,69 @@ fn acknowledged_events_survive_kills_over_our_catalog_on_s3() {
 }
 
 fn kill_rounds(place: &Place, rounds: usize) {
-    let base = || (place.options)(Options::new().interval("300ms").set("HOGFLARE_TABLE_PREFIX", "hogflare_"));
-    let stalled = base().stall(STALLS);
-    let unstalled = base();
+    let base = (place.options)(Options::new().interval("300ms").set("HOGFLARE_TABLE_PREFIX", "hogflare_"));
+    let start = |server: &Server| {
+        server.assert_durability_is_fsync();
+        Load::start(server.url(), &LOAD)
+    };
+    let (server, killed) = killed_under_load(&base, rounds, start, check);
+    let occurrences = Occurrences::ask(&server);
+    println!("{}: {rounds} kills, {killed}, {} stored", place.name, occurrences.len());
+    killed.assert_each_step_was_open();
+    check_all_is_committed(server, &killed.acknowledged);
+}
+
+/// What became of a server that was killed again and again.
+pub(crate) struct Killed {
+    pub(crate) acknowledged: Vec<Uuid>,
+    /// Kills that met each of the [`STEPS`].
+    open: [usize; STEPS.len()],
+}
+
+/// Kills a server under load and starts it again, so many times; after each start what was acknowledged is
+/// checked, and once more when the clients have sent again what was not.
+pub(crate) fn killed_under_load(
+    options: &Options,
+    rounds: usize,
+    load: impl Fn(&Server) -> Load,
+    check: impl Fn(&Server, &[Uuid]),
+) -> (Server, Killed) {
+    let stalled = options.clone().stall(STALLS);
     let mut server = stalled.clone().start();
-    server.assert_durability_is_fsync();
-    let mut acknowledged: Vec<Uuid> = Vec::new();
-    let mut open = [0; STEPS.len()];
+    let mut killed = Killed { acknowledged: Vec::new(), open: [0; STEPS.len()] };
     for round in 0..rounds {
-        let load = Load::start(server.url(), &LOAD);
+        let load = load(&server);
         Moment::of_round(round).wait(&server);
         server.kill();
-        for (count, step) in open.iter_mut().zip(STEPS) {
+        for (count, step) in killed.open.iter_mut().zip(STEPS) {
             *count += usize::from(server.is_open(step));
         }
         let sent = load.finish();
-        acknowledged.extend(&sent.acknowledged);
+        killed.acknowledged.extend(&sent.acknowledged);
         // Every fourth round, one with a random moment, goes without stalls, as in production.
-        server.restart_with(if (round + 1).is_multiple_of(4) { unstalled.clone() } else { stalled.clone() });
-        check(&server, &acknowledged);
+        server.restart_with(if (round + 1).is_multiple_of(4) { options.clone() } else { stalled.clone() });
+        check(&server, &killed.acknowledged);
         for batch in &sent.unanswered {
             batch.send_again(server.url());
-            acknowledged.extend(&batch.uuids);
+            killed.acknowledged.extend(&batch.uuids);
         }
-        check(&server, &acknowledged);
+        check(&server, &killed.acknowledged);
     }
-    let occurrences = Occurrences::ask(&server);
-    let counted = STEPS.iter().zip(open).map(|(step, times)| format!("{step} {times}")).collect::<Vec<_>>().join(", ");
-    println!(
-        "{}: {rounds} kills, {} events acknowledged, {} stored; rounds with a step open at the kill: {counted}",
-        place.name,
-        acknowledged.len(),
-        occurrences.len()
-    );
-    assert!(open.iter().all(|times| *times > 0), "a step was never open at a kill: {counted}");
-    check_all_is_committed(server, &acknowledged);
+    (server, killed)
+}
+
+impl Killed {
+    fn assert_each_step_was_open(&self) {
+        assert!(self.open.iter().all(|times| *times > 0), "a step was never open at a kill: {self}");
+    }
+}
+
+impl Display for Killed {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let open = STEPS.iter().zip(self.open).map(|(step, times)| format!("{step} {times}")).collect::<Vec<_>>();
+        let (events, open) = (self.acknowledged.len(), open.join(", "));
+        write!(out, "{events} events acknowledged, rounds with a step open at the kill: {open}")
+    }
 }
 
 /// This many, or as many as `HOGFLARE_KILL_ROUNDS` says.
@@ -100,11 +129,11 @@ pub(crate) fn rounds(usual: usize) -> usize {
 }
 
 impl Moment {
-    pub(crate) fn of_round(round: usize) -> Self {
+    fn of_round(round: usize) -> Self {
         if round.is_multiple_of(2) { Moment::Random } else { Moment::Within(STEPS[round / 2 % STEPS.len()]) }
     }
 
-    pub(crate) fn wait(self, server: &Server) {
+    fn wait(self, server: &Server) {
         match self {
             Moment::Random => std::thread::sleep(Duration::from_millis(rand::random_range(0..1_500))),
             Moment::Within(step) => {

@@ -155,7 +155,7 @@ async fn rows_that_events_refer_to_are_committed_before_them() {
     let mut opened = open(folder.path(), 1);
     opened.make_ready().await;
     opened.make_table_ready(Table::Persons).await;
-    opened.append_with_person(3);
+    opened.append_with_person(3, 1);
     opened.lake.seal_due().unwrap();
     let waiting = || {
         let view = opened.views.current();

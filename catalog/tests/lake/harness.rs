@@ -68,14 +68,17 @@ impl Opened {
         self.views.publish_group(self.builder.finish(), 1).unwrap();
     }
 
-    /// The same with a person that they belong to.
-    pub(crate) fn append_with_person(&mut self, rows: usize) {
+    /// The same with a person that they belong to, who changes on so many days.
+    pub(crate) fn append_with_person(&mut self, rows: usize, days: i64) {
         for _ in 0..rows {
             let uuid = uuid::Uuid::new_v4().to_string();
             self.builder.push_event(Slot::Main, &EventRow { uuid: &uuid, properties: "{}", ..EventRow::default() });
         }
-        let person = PersonRow { uuid: "p", person_id: "p", distinct_ids: "[]", ..PersonRow::default() };
-        self.builder.push_person(&person);
+        for updated_at_us in (0..days).map(|day| day * 86_400_000_000) {
+            let person =
+                PersonRow { uuid: "p", person_id: "p", distinct_ids: "[]", updated_at_us, ..PersonRow::default() };
+            self.builder.push_person(&person);
+        }
         self.views.publish_group(self.builder.finish(), 1).unwrap();
     }
 

@@ -1,12 +1,12 @@
 //! Tables that are due together are committed in one transaction, whatever becomes of its answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use hogflare_catalog::table_catalog::{CatalogError, CommitReply, LoadedTable, TableCatalog};
 use hogflare_catalog::{LakeSettings, Slot, Table};
-use iceberg::{NamespaceIdent, TableIdent};
+use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
 
 use crate::harness::{Opened, open_with};
@@ -20,13 +20,24 @@ enum Answer {
     NeverArrived,
 }
 
-/// What happens to the first transaction, and how many commits of either kind there were.
+/// The tables of a transaction, and the position up to which it has their rows.
+type Transaction = Vec<(String, u64)>;
+
+/// What happens to the first transaction, and which commits of either kind there were.
 #[derive(Debug)]
 struct Observed {
     inner: Arc<dyn TableCatalog>,
     first: Answer,
-    together: Arc<AtomicUsize>,
+    together: Arc<Mutex<Vec<Transaction>>>,
     single: Arc<AtomicUsize>,
+}
+
+fn through(table: &TableIdent, request: &CommitTableRequest) -> (String, u64) {
+    let added = request.updates.iter().find_map(|update| match update {
+        TableUpdate::AddSnapshot { snapshot } => snapshot.summary().additional_properties.get("hogflare.through"),
+        _ => None,
+    });
+    (table.name().to_owned(), added.unwrap().parse().unwrap())
 }
 
 #[async_trait]
@@ -56,7 +67,11 @@ impl TableCatalog for Observed {
         &self,
         commits: Vec<(TableIdent, CommitTableRequest)>,
     ) -> Result<Vec<LoadedTable>, CatalogError> {
-        let first = self.together.fetch_add(1, Ordering::SeqCst) == 0;
+        let first = {
+            let mut together = self.together.lock().unwrap();
+            together.push(commits.iter().map(|(table, request)| through(table, request)).collect());
+            together.len() == 1
+        };
         match self.first {
             Answer::NeverArrived if first => Err(CatalogError::new("connection refused")),
             Answer::Lost if first => {
@@ -93,7 +108,7 @@ fn positions(opened: &Opened) -> [u64; 2] {
 async fn tables_that_are_due_are_committed_together() {
     for first in [Answer::Given, Answer::Lost, Answer::NeverArrived] {
         let folder = tempfile::tempdir().unwrap();
-        let (together, single) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (together, single) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
         let counts = (Arc::clone(&together), Arc::clone(&single));
         let mut opened = open_with(folder.path(), 1, LakeSettings::default(), |inner| {
             Arc::new(Observed { inner, first, together: counts.0, single: counts.1 })
@@ -108,11 +123,32 @@ async fn tables_that_are_due_are_committed_together() {
             assert_eq!(waiting(&opened), [0, 0], "{first:?}");
             assert_eq!(positions(&opened), [expected, expected], "{first:?}, round {round}");
         }
-        assert_eq!(together.load(Ordering::SeqCst), 3, "{first:?}");
+        assert_eq!(together.lock().unwrap().len(), 3, "{first:?}");
         let alone = if first == Answer::NeverArrived { 2 } else { 0 };
         assert_eq!(single.load(Ordering::SeqCst), alone, "{first:?}");
         assert_eq!(opened.rows().await, (expected, 0), "{first:?}");
     }
+}
+
+/// Readers of the tables find the person of every event, also when persons need more than one commit.
+#[tokio::test]
+async fn events_wait_for_rows_that_they_refer_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (together, single) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
+    let counts = (Arc::clone(&together), Arc::clone(&single));
+    let mut opened = open_with(folder.path(), 1, LakeSettings::default(), |inner| {
+        Arc::new(Observed { inner, first: Answer::Given, together: counts.0, single: counts.1 })
+    });
+    // Of persons 80 files, of events 40; a commit takes 64.
+    for _ in 0..40 {
+        opened.append_with_person(1, 2);
+        opened.lake.seal_all().unwrap();
+    }
+    run_until_settled(&opened).await;
+    let through = |table: Table, position: u64| (LakeSettings::default().ident(table).name().to_owned(), position);
+    let expected = [vec![through(Table::Persons, 64)], vec![through(Table::Persons, 80), through(Table::Events, 40)]];
+    assert_eq!(*together.lock().unwrap(), expected);
+    assert_eq!(single.load(Ordering::SeqCst), 0);
 }
 
 async fn run_until_settled(opened: &Opened) {

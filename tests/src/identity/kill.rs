@@ -9,7 +9,7 @@ use super::traffic::mixed;
 use crate::harness::audit::{self, Occurrences};
 use crate::harness::load::Load;
 use crate::harness::{Options, Server, skipped};
-use crate::kill::{LOAD, Moment, STALLS, STEPS, rounds};
+use crate::kill::{LOAD, killed_under_load, rounds};
 
 const TABLES: [&str; 4] = ["hogflare_events", "hogflare_persons", "hogflare_person_overrides", "hogflare_groups"];
 
@@ -18,36 +18,15 @@ fn persons_survive_kills() {
     if skipped("clients") {
         return;
     }
-    let unstalled = Options::new().interval("300ms");
-    let stalled = unstalled.clone().stall(STALLS);
-    let mut server = stalled.clone().start();
-    let mut acknowledged: Vec<Uuid> = Vec::new();
-    let mut open = [0; STEPS.len()];
     let rounds = rounds(8);
-    for round in 0..rounds {
-        let load = Load::start_of(server.url(), &LOAD, mixed);
-        Moment::of_round(round).wait(&server);
-        server.kill();
-        for (count, step) in open.iter_mut().zip(STEPS) {
-            *count += usize::from(server.is_open(step));
-        }
-        let sent = load.finish();
-        acknowledged.extend(&sent.acknowledged);
-        // Every fourth round, one with a random moment, goes without stalls, as in production.
-        server.restart_with(if (round + 1).is_multiple_of(4) { unstalled.clone() } else { stalled.clone() });
-        check(&server, &acknowledged);
-        for batch in &sent.unanswered {
-            batch.send_again(server.url());
-            acknowledged.extend(&batch.uuids);
-        }
-        check(&server, &acknowledged);
-    }
+    let start = |server: &Server| Load::start_of(server.url(), &LOAD, mixed);
+    let (mut server, killed) = killed_under_load(&Options::new().interval("300ms"), rounds, start, check);
     commit(&mut server);
-    check(&server, &acknowledged);
+    check(&server, &killed.acknowledged);
     for table in TABLES {
         assert_eq!(audit::assert_committed_positions_of(&server, table), server.count(table), "{table}");
     }
-    println!("{rounds} kills with steps open {open:?}; {}", Record::ask(&server).sizes());
+    println!("{rounds} kills, {killed}; {}", Record::ask(&server).sizes());
 }
 
 fn check(server: &Server, acknowledged: &[Uuid]) {
