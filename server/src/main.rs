@@ -23,6 +23,11 @@ mod watched;
 use std::process::ExitCode;
 
 use cli::{CatalogCommand, Command, StateCommand};
+use tikv_jemallocator::Jemalloc;
+
+/// Requests, rows and the caches behind them make many small allocations on many threads.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = match cli::parse() {
