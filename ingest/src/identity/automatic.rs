@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Names as on events. What begins with `$` is kept under `$initial_<rest>`, all else under
-/// `$initial_<name>`.
+/// `$initial_<name>`. Their places are bits in the state file: more go to the end.
 pub(crate) const AUTOMATIC: [&str; 59] = [
     "$app_build",
     "$app_name",
@@ -100,7 +100,8 @@ impl Automatic {
         format!("$initial_{}", self.name().trim_start_matches('$'))
     }
 
-    pub(crate) fn bit(self) -> u128 {
+    pub(crate) fn bit(self) -> u64 {
+        const { assert!(AUTOMATIC.len() < 64) };
         1 << self.0
     }
 }

@@ -6,18 +6,33 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::hash::Hash;
 
+use ahash::RandomState;
+
 /// Memory of an entry beside its value: key, hash table, bookkeeping.
-pub(super) const ENTRY_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 64;
 /// Entries of the generation that goes, for each that comes.
 const GOING_STEP: usize = 2;
 
-/// One kind of entries. Values that are changed and not yet in the state file are pending: they stay.
+/// Memory of a value on the heap, in bytes.
+pub(super) trait HeapSize {
+    fn heap_bytes(&self) -> usize;
+}
+
+/// One kind of entries. Values that are changed and not yet in the state file are pending: they stay, beyond
+/// the budget.
 #[derive(Debug)]
 pub(super) struct Layer<K, V> {
-    pending: HashMap<K, Pending<V>>,
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    pending: HashMap<K, Pending<V>, RandomState>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
     going: hash_map::IntoIter<K, V>,
+    young_bytes_max: usize,
+    young_bytes: usize,
+    /// The last group whose changes may be in the young, and in the old generation.
+    changed: [u64; 2],
+    /// Values read from the state file before this group was in it may be outdated: a newer one was here
+    /// and is not any more.
+    forgotten_through: u64,
 }
 
 #[derive(Debug)]
@@ -27,28 +42,32 @@ struct Pending<V> {
     group: u64,
 }
 
-impl<K, V> Default for Layer<K, V> {
-    fn default() -> Layer<K, V> {
-        Layer { pending: HashMap::new(), young: HashMap::new(), old: HashMap::new(), going: HashMap::new().into_iter() }
-    }
-}
-
-impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
-    /// The value, and the bytes by which the young generation grew.
-    pub(super) fn get(&mut self, key: K, bytes: impl Fn(&V) -> usize) -> Option<(V, usize)> {
-        if let Some(pending) = self.pending.get(&key) {
-            return Some((pending.value.clone(), 0));
+impl<K: Hash + Eq + Copy, V: Clone + HeapSize> Layer<K, V> {
+    pub(super) fn new(bytes_max: usize) -> Layer<K, V> {
+        Layer {
+            pending: HashMap::default(),
+            young: HashMap::default(),
+            old: HashMap::default(),
+            going: HashMap::new().into_iter(),
+            young_bytes_max: bytes_max / 2,
+            young_bytes: 0,
+            changed: [0; 2],
+            forgotten_through: 0,
         }
-        if let Some(value) = self.young.get(&key) {
-            return Some((value.clone(), 0));
+    }
+
+    pub(super) fn get(&mut self, key: K) -> Option<V> {
+        let here = self.pending.get(&key).map(|pending| &pending.value).or_else(|| self.young.get(&key));
+        if let Some(value) = here {
+            return Some(value.clone());
         }
         let value = self.old.remove(&key)?;
-        let grown = self.grow(key, value.clone(), bytes);
-        Some((value, grown))
+        self.grow(key, value.clone());
+        Some(value)
     }
 
     pub(super) fn has(&self, key: &K) -> bool {
-        self.pending.contains_key(key) || self.young.contains_key(key) || self.old.contains_key(key)
+        self.peek(key).is_some()
     }
 
     pub(super) fn peek(&self, key: &K) -> Option<&V> {
@@ -63,29 +82,21 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
         self.pending.insert(key, Pending { value, group });
     }
 
-    /// The groups up to this one are in the state file. Returns the bytes by which the young generation
-    /// grew.
-    pub(super) fn settle(&mut self, key: K, through: u64, bytes: impl Fn(&V) -> usize) -> usize {
+    /// The groups up to this one are in the state file.
+    pub(super) fn settle(&mut self, key: K, through: u64) {
         if self.pending.get(&key).is_none_or(|pending| pending.group > through) {
-            return 0;
+            return;
         }
-        let Some(pending) = self.pending.remove(&key) else { return 0 };
-        self.grow(key, pending.value, bytes)
+        let Some(pending) = self.pending.remove(&key) else { return };
+        self.changed[0] = self.changed[0].max(through);
+        self.grow(key, pending.value);
     }
 
-    /// A value that was read. One that is known is newer.
-    pub(super) fn insert(&mut self, key: K, value: V, bytes: impl Fn(&V) -> usize) -> usize {
-        if self.has(&key) {
-            return 0;
+    /// A value that was read when the groups up to `settled` were in the state file. One that is known is newer.
+    pub(super) fn insert(&mut self, key: K, value: V, settled: u64) {
+        if settled >= self.forgotten_through && !self.has(&key) {
+            self.grow(key, value);
         }
-        self.grow(key, value, bytes)
-    }
-
-    fn grow(&mut self, key: K, value: V, bytes: impl Fn(&V) -> usize) -> usize {
-        self.going.by_ref().take(GOING_STEP).for_each(drop);
-        let grown = ENTRY_BYTES + bytes(&value);
-        self.young.insert(key, value);
-        grown
     }
 
     pub(super) fn forget(&mut self, key: &K) {
@@ -93,10 +104,22 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
         self.old.remove(key);
     }
 
-    pub(super) fn age(&mut self) {
-        let room = HashMap::with_capacity(self.young.len());
+    fn grow(&mut self, key: K, value: V) {
+        self.going.by_ref().take(GOING_STEP).for_each(drop);
+        self.young_bytes += ENTRY_BYTES + value.heap_bytes();
+        self.young.insert(key, value);
+        if self.young_bytes > self.young_bytes_max {
+            self.age();
+        }
+    }
+
+    fn age(&mut self) {
+        let room = HashMap::with_capacity_and_hasher(self.young.len(), RandomState::default());
         let young = std::mem::replace(&mut self.young, room);
         self.going = std::mem::replace(&mut self.old, young).into_iter();
+        self.young_bytes = 0;
+        self.forgotten_through = self.forgotten_through.max(self.changed[1]);
+        self.changed = [0, self.changed[0].max(self.changed[1])];
     }
 }
 
@@ -104,18 +127,40 @@ impl<K: Hash + Eq + Copy, V: Clone> Layer<K, V> {
 mod tests {
     use super::*;
 
+    impl HeapSize for u32 {
+        fn heap_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    fn of_generations(entries: usize) -> Layer<u32, u32> {
+        Layer::new(2 * (entries * ENTRY_BYTES - 1))
+    }
+
     #[test]
     fn a_generation_goes_faster_than_the_next_one_comes() {
-        let mut layer = Layer::<u32, u32>::default();
+        let mut layer = of_generations(100);
         let held = |layer: &Layer<u32, u32>| layer.young.len() + layer.old.len() + layer.going.len();
-        for generation in 0..4 {
-            for number in 0..100 {
-                layer.insert(generation * 100 + number, 0, |_| 0);
-                assert!(held(&layer) <= 200, "{} entries in generation {generation}", held(&layer));
-            }
-            layer.age();
+        for number in 0..400 {
+            layer.insert(number, 0, 0);
+            assert!(held(&layer) <= 200, "{} entries after {number}", held(&layer));
         }
-        let (kept, gone) = (layer.get(350, |_| 0), layer.get(250, |_| 0));
-        assert_eq!((kept, gone), (Some((0, ENTRY_BYTES)), None));
+        assert_eq!((layer.get(350), layer.get(250)), (Some(0), None));
+    }
+
+    /// What was read before a change must not come back when the change is forgotten.
+    #[test]
+    fn nothing_outdated_is_added() {
+        let mut layer = of_generations(10);
+        layer.change(1, 12, 7);
+        layer.settle(1, 6);
+        layer.settle(1, 7);
+        for number in 2..40 {
+            layer.insert(1, 11, 6);
+            assert_ne!(layer.peek(&1), Some(&11), "after {number}: 12 is in the file since group 7");
+            layer.insert(number, 0, 6);
+        }
+        layer.insert(1, 12, 7);
+        assert_eq!(layer.get(1), Some(12));
     }
 }

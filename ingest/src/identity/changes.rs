@@ -12,7 +12,6 @@ use super::person::{Group, Person};
 use super::rules::Stamp;
 use crate::event::{PersonMode, UuidText};
 use crate::ids::IdSource;
-use crate::protocol::json;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -217,7 +216,7 @@ impl<'a> ChangeRows<'a> {
             person_int_id: change.person.number,
             canonical_distinct_id: &change.person.canonical,
             distinct_ids: &texts.distinct_ids,
-            distinct_id_count: i64::try_from(change.person.ids.total).unwrap_or(i64::MAX),
+            distinct_id_count: i64::try_from(change.person.ids.total()).unwrap_or(i64::MAX),
             created_at_us: change.person.created_at_us,
             updated_at_us: self.event.received_at_us,
             version: change.person.version,
@@ -276,20 +275,12 @@ impl<'a> ChangeRows<'a> {
 impl PersonTexts {
     fn new(change: &PersonChange, row: UuidText) -> PersonTexts {
         let person = &change.person;
-        let mut distinct_ids = String::from("[");
-        for id in person.ids.listed.iter().take(LISTED_IDS_MAX) {
-            if distinct_ids.len() > 1 {
-                distinct_ids.push(',');
-            }
-            json::push_string(&mut distinct_ids, id);
-        }
-        distinct_ids.push(']');
         let (set, set_once) = person.properties.parts();
         PersonTexts {
             row,
             person_id: UuidText::from(person.id),
             merged_into: change.merged_into.map(UuidText::from),
-            distinct_ids,
+            distinct_ids: person.ids.to_json(LISTED_IDS_MAX),
             set,
             set_once,
         }

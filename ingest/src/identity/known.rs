@@ -6,10 +6,10 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::cache::Layer;
+use super::cache::{HeapSize, Layer};
 use super::groups::{GroupTypes, types_key};
 use super::person::{Group, Person};
-use super::reader::{FoundPerson, Reader};
+use super::reader::{FoundPerson, Reader, SoughtPerson};
 use super::rules::Lookup;
 use super::{Changes, StateError};
 
@@ -26,14 +26,10 @@ struct Memory {
     groups: Layer<Uuid, Option<Arc<Group>>>,
     types: Layer<Uuid, Arc<GroupTypes>>,
     next_number: i64,
-    bytes_max: usize,
-    young_bytes: usize,
-    /// The last group whose changes may be in the young, and in the old generation.
-    changed: [u64; 2],
-    /// Values read from the state file before this group was in it may be outdated: a newer one was here
-    /// and is not any more.
-    forgotten_through: u64,
 }
+
+/// What a read returned that nobody can have outrun.
+const CURRENT: u64 = u64::MAX;
 
 /// Something read from the state file.
 #[derive(Debug)]
@@ -48,7 +44,7 @@ pub(crate) struct Loaded {
 /// What to read from the state file.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
-    pub(crate) persons: Vec<Uuid>,
+    pub(crate) persons: Vec<SoughtPerson>,
     pub(crate) groups: Vec<Uuid>,
     pub(crate) types: Vec<Uuid>,
 }
@@ -65,16 +61,14 @@ impl Missing {
 
 impl Known {
     pub(crate) fn new(bytes_max: usize, next_number: i64) -> Known {
+        // A number is small, and spares a read beside that of its person.
+        let share = |of_32: usize| bytes_max / 32 * of_32;
         let memory = Memory {
-            numbers: Layer::default(),
-            persons: Layer::default(),
-            groups: Layer::default(),
-            types: Layer::default(),
+            numbers: Layer::new(share(16)),
+            persons: Layer::new(share(12)),
+            groups: Layer::new(share(3)),
+            types: Layer::new(share(1)),
             next_number,
-            bytes_max,
-            young_bytes: 0,
-            changed: [0; 2],
-            forgotten_through: 0,
         };
         Known { memory: Mutex::new(memory) }
     }
@@ -82,7 +76,14 @@ impl Known {
     /// Leaves of the wanted what is not in memory.
     pub(crate) fn missing(&self, mut wanted: Missing) -> Missing {
         let memory = self.memory.lock();
-        wanted.persons.retain(|key| !memory.has_person(key));
+        wanted.persons.retain_mut(|person| match memory.numbers.peek(&person.key) {
+            Some(Some(number)) => {
+                person.number = Some(*number);
+                !memory.persons.has(number)
+            }
+            Some(None) => false,
+            None => true,
+        });
         wanted.groups.retain(|key| !memory.groups.has(key));
         wanted.types.retain(|key| !memory.types.has(key));
         wanted
@@ -91,26 +92,14 @@ impl Known {
     /// Keeps what was read, unless it may be outdated.
     pub(crate) fn add(&self, loaded: Loaded) {
         let mut memory = self.memory.lock();
-        // Asked before each entry: adding one may make room by forgetting what is newer than the next.
         for (key, person) in loaded.persons {
-            if loaded.settled < memory.forgotten_through {
-                return;
-            }
-            memory.add_person(key, person);
+            memory.add_person(key, person, loaded.settled);
         }
         for (key, group) in loaded.groups {
-            if loaded.settled < memory.forgotten_through {
-                return;
-            }
-            let grown = memory.groups.insert(key, group, group_bytes);
-            memory.grow(grown);
+            memory.groups.insert(key, group, loaded.settled);
         }
         for (key, types) in loaded.types {
-            if loaded.settled < memory.forgotten_through {
-                return;
-            }
-            let grown = memory.types.insert(key, types, types_bytes);
-            memory.grow(grown);
+            memory.types.insert(key, types, loaded.settled);
         }
     }
 
@@ -125,11 +114,11 @@ impl Known {
     }
 
     pub(crate) fn group(&self, key: Uuid) -> Option<Option<Arc<Group>>> {
-        self.memory.lock().group(key)
+        self.memory.lock().groups.get(key)
     }
 
     pub(crate) fn types(&self, key: Uuid) -> Option<Arc<GroupTypes>> {
-        self.memory.lock().types(key)
+        self.memory.lock().types.get(key)
     }
 
     /// From now on everyone sees what the event changed.
@@ -154,87 +143,62 @@ impl Known {
     /// The changes of groups up to this one are in the state file.
     pub(crate) fn settle(&self, changes: &Changes, project: &str, through: u64) {
         let mut memory = self.memory.lock();
-        memory.changed[0] = memory.changed[0].max(through);
-        let mut grown = 0;
         for change in &changes.persons {
-            grown += memory.persons.settle(change.person.number, through, |person| person.bytes());
+            memory.persons.settle(change.person.number, through);
             if change.merged_into.is_some() {
                 memory.persons.forget(&change.person.number);
             }
         }
         for link in &changes.links {
-            grown += memory.numbers.settle(link.key, through, |_| 0);
+            memory.numbers.settle(link.key, through);
         }
         for (key, _) in &changes.groups {
-            grown += memory.groups.settle(*key, through, group_bytes);
+            memory.groups.settle(*key, through);
         }
         if !changes.types.is_empty() {
-            grown += memory.types.settle(types_key(project), through, types_bytes);
+            memory.types.settle(types_key(project), through);
         }
-        memory.grow(grown);
     }
 }
 
-fn group_bytes(group: &Option<Arc<Group>>) -> usize {
-    group.as_ref().map_or(0, |group| group.bytes())
+impl HeapSize for Option<i64> {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
 }
 
-fn types_bytes(types: &Arc<GroupTypes>) -> usize {
-    size_of::<GroupTypes>() + types.names().flatten().map(str::len).sum::<usize>()
+impl HeapSize for Arc<Person> {
+    fn heap_bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl HeapSize for Option<Arc<Group>> {
+    fn heap_bytes(&self) -> usize {
+        self.as_ref().map_or(0, |group| group.bytes())
+    }
+}
+
+impl HeapSize for Arc<GroupTypes> {
+    fn heap_bytes(&self) -> usize {
+        size_of::<GroupTypes>() + self.names().flatten().map(str::len).sum::<usize>()
+    }
 }
 
 impl Memory {
-    fn has_person(&self, key: &Uuid) -> bool {
-        match self.numbers.peek(key) {
-            Some(Some(number)) => self.persons.has(number),
-            Some(None) => true,
-            None => false,
-        }
-    }
-
     /// None if it is not in memory.
     fn person(&mut self, key: Uuid) -> Option<Option<Arc<Person>>> {
-        let (number, grown) = self.numbers.get(key, |_| 0)?;
-        self.grow(grown);
-        let Some(number) = number else { return Some(None) };
-        let (person, grown) = self.persons.get(number, |person| person.bytes())?;
-        self.grow(grown);
-        Some(Some(person))
+        match self.numbers.get(key)? {
+            Some(number) => self.persons.get(number).map(Some),
+            None => Some(None),
+        }
     }
 
-    fn group(&mut self, key: Uuid) -> Option<Option<Arc<Group>>> {
-        let (group, grown) = self.groups.get(key, group_bytes)?;
-        self.grow(grown);
-        Some(group)
-    }
-
-    fn types(&mut self, key: Uuid) -> Option<Arc<GroupTypes>> {
-        let (types, grown) = self.types.get(key, types_bytes)?;
-        self.grow(grown);
-        Some(types)
-    }
-
-    fn add_person(&mut self, key: Uuid, person: Option<Arc<Person>>) {
-        // In one step: between the two nothing is forgotten.
-        let mut grown = self.numbers.insert(key, person.as_ref().map(|person| person.number), |_| 0);
+    fn add_person(&mut self, key: Uuid, person: Option<Arc<Person>>, settled: u64) {
+        self.numbers.insert(key, person.as_ref().map(|person| person.number), settled);
         if let Some(person) = person {
-            grown += self.persons.insert(person.number, person, |person| person.bytes());
+            self.persons.insert(person.number, person, settled);
         }
-        self.grow(grown);
-    }
-
-    fn grow(&mut self, bytes: usize) {
-        self.young_bytes += bytes;
-        if self.young_bytes <= self.bytes_max / 2 {
-            return;
-        }
-        self.numbers.age();
-        self.persons.age();
-        self.groups.age();
-        self.types.age();
-        self.young_bytes = 0;
-        self.forgotten_through = self.forgotten_through.max(self.changed[1]);
-        self.changed = [0, self.changed[0].max(self.changed[1])];
     }
 }
 
@@ -252,9 +216,9 @@ impl Lookup for Session<'_> {
         }
         // What is missing here is not pending, so the file has the newest number of the id. Its person may
         // be pending all the same, and is then newer than in the file.
-        let person = self.reader.person(key)?;
-        self.memory.numbers.forget(&key);
-        self.memory.add_person(key, person.clone());
+        let number = self.memory.numbers.get(key).flatten();
+        let person = self.reader.person(SoughtPerson { key, number })?;
+        self.memory.add_person(key, person.clone(), CURRENT);
         Ok(self.memory.person(key).unwrap_or(person))
     }
 
@@ -263,23 +227,21 @@ impl Lookup for Session<'_> {
     }
 
     fn group(&mut self, key: Uuid) -> Result<Option<Arc<Group>>, StateError> {
-        if let Some(known) = self.memory.group(key) {
+        if let Some(known) = self.memory.groups.get(key) {
             return Ok(known);
         }
         let group = self.reader.group(key)?;
-        let grown = self.memory.groups.insert(key, group.clone(), group_bytes);
-        self.memory.grow(grown);
+        self.memory.groups.insert(key, group.clone(), CURRENT);
         Ok(group)
     }
 
     fn group_types(&mut self, project: &str) -> Result<Arc<GroupTypes>, StateError> {
         let key = types_key(project);
-        if let Some(known) = self.memory.types(key) {
+        if let Some(known) = self.memory.types.get(key) {
             return Ok(known);
         }
         let types = Arc::new(self.reader.types(key)?);
-        let grown = self.memory.types.insert(key, Arc::clone(&types), types_bytes);
-        self.memory.grow(grown);
+        self.memory.types.insert(key, Arc::clone(&types), CURRENT);
         Ok(types)
     }
 }
@@ -287,7 +249,7 @@ impl Lookup for Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::person::DistinctIds;
+    use crate::identity::ids::DistinctIds;
     use crate::identity::properties::Properties;
     use crate::identity::{Link, Operation, PersonChange, key};
 

@@ -12,6 +12,7 @@ mod cache;
 mod changes;
 mod event;
 mod groups;
+mod ids;
 mod illegal;
 mod known;
 mod person;

@@ -15,7 +15,7 @@ pub(crate) struct Properties {
     /// Number of keys from `$set`.
     set: usize,
     /// Which first values of automatic properties are there, by [`Automatic::bit`].
-    initial: u128,
+    initial: u64,
 }
 
 impl Default for Properties {
@@ -52,17 +52,15 @@ impl Properties {
         draft.finish()
     }
 
-    /// The same of what [`Properties::parts`] gave: no key is in both texts, none is there twice.
-    pub(crate) fn of_parts(set: &str, set_once: &str) -> Properties {
-        let [of_set, of_once] = [set, set_once].map(json::members);
-        let keys = of_set.iter().map(|member| (set, member)).chain(of_once.iter().map(|member| (set_once, member)));
-        let automatic = keys.filter_map(|(text, member)| Automatic::of_initial(member.key.of(text)));
-        let initial = automatic.map(Automatic::bit).fold(0, |all, bit| all | bit);
-        let text = match (set, set_once) {
-            ("{}", other) | (other, "{}") => other.into(),
-            _ => [&set[..set.len() - 1], ",", &set_once[1..]].concat().into(),
-        };
-        Properties { text, set: of_set.len(), initial }
+    /// Of what was stored: their text, and [`Properties::marks`].
+    pub(crate) fn of_stored(text: &str, (set, initial): (usize, u64)) -> Properties {
+        Properties { text: text.into(), set, initial }
+    }
+
+    /// What is known of the text without reading it: the number of keys from `$set`, and which first values of
+    /// automatic properties are there.
+    pub(crate) fn marks(&self) -> (usize, u64) {
+        (self.set, self.initial)
     }
 
     /// A JSON object with all of them.

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::StateError;
 use super::groups::GroupTypes;
-use super::person::{DistinctIds, Group, Person};
+use super::ids::DistinctIds;
+use super::person::{Group, Person};
 use super::properties::Properties;
 
 /// A thread that serves many requests may be held up so long.
@@ -56,10 +57,28 @@ impl Pace {
     }
 }
 
-const PERSON: &str = "
-    SELECT number, person_id, canonical, persons.ids, ids_total, created_at_us, persons.version,
-        is_identified, properties, set_once
+/// A person that is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SoughtPerson {
+    pub(crate) key: Uuid,
+    /// The person's number, if it is known: that spares a step.
+    pub(crate) number: Option<i64>,
+}
+
+impl From<Uuid> for SoughtPerson {
+    fn from(key: Uuid) -> SoughtPerson {
+        SoughtPerson { key, number: None }
+    }
+}
+
+const BY_KEY: &str = "
+    SELECT number, person_id, canonical, persons.ids, ids_listed, ids_total, created_at_us, persons.version,
+        is_identified, properties, set_keys, initial
     FROM ids JOIN persons ON persons.number = ids.person WHERE ids.key = ?";
+const BY_NUMBER: &str = "
+    SELECT number, person_id, canonical, ids, ids_listed, ids_total, created_at_us, version,
+        is_identified, properties, set_keys, initial
+    FROM persons WHERE number = ?";
 
 impl Reader {
     /// Whether a read is so short at the moment that a thread which must not wait may do one: a connection is
@@ -69,29 +88,26 @@ impl Reader {
         self.pace.is_quick() && self.connections.iter().any(is_free)
     }
 
-    /// The id and its person are of one instant.
-    pub(crate) fn person(&self, key: Uuid) -> Result<Option<Arc<Person>>, StateError> {
+    pub(crate) fn person(&self, sought: SoughtPerson) -> Result<Option<Arc<Person>>, StateError> {
         self.with(|connection| {
             let started = Instant::now();
-            let mut statement = connection.prepare_cached(PERSON)?;
-            let person = statement.query_row([key.as_bytes()], read_person).optional();
+            let person = Finding::new(connection)?.person(sought);
             self.pace.note(started.elapsed());
             person
         })
     }
 
-    /// Of many ids, all of one instant: one transaction costs less than many.
-    pub(crate) fn persons(&self, keys: &[Uuid]) -> Result<Vec<FoundPerson>, StateError> {
-        match keys {
+    /// All of one instant: one transaction costs less than many.
+    pub(crate) fn persons(&self, sought: &[SoughtPerson]) -> Result<Vec<FoundPerson>, StateError> {
+        match sought {
             [] => return Ok(Vec::new()),
-            [key] => return Ok(vec![(*key, self.person(*key)?)]),
+            [person] => return Ok(vec![(person.key, self.person(*person)?)]),
             _ => {}
         }
         self.with(|connection| {
             let transaction = connection.unchecked_transaction()?;
-            let mut statement = transaction.prepare_cached(PERSON)?;
-            let read = |key: &Uuid| Ok((*key, statement.query_row([key.as_bytes()], read_person).optional()?));
-            keys.iter().map(read).collect()
+            let mut finding = Finding::new(&transaction)?;
+            sought.iter().map(|person| Ok((person.key, finding.person(*person)?))).collect()
         })
     }
 
@@ -141,21 +157,44 @@ impl Reader {
     }
 }
 
+struct Finding<'a> {
+    by_key: CachedStatement<'a>,
+    by_number: CachedStatement<'a>,
+}
+
+impl<'a> Finding<'a> {
+    fn new(connection: &'a Connection) -> rusqlite::Result<Finding<'a>> {
+        let (by_key, by_number) = (connection.prepare_cached(BY_KEY)?, connection.prepare_cached(BY_NUMBER)?);
+        Ok(Finding { by_key, by_number })
+    }
+
+    fn person(&mut self, sought: SoughtPerson) -> rusqlite::Result<Option<Arc<Person>>> {
+        if let Some(number) = sought.number {
+            let found = self.by_number.query_row([number], read_person).optional()?;
+            // One that is gone has left its ids to another.
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        self.by_key.query_row([sought.key.as_bytes()], read_person).optional()
+    }
+}
+
 fn read_person(row: &rusqlite::Row<'_>) -> rusqlite::Result<Arc<Person>> {
-    let listed: Vec<String> = serde_json::from_str(row.get_ref(3)?.as_str()?).unwrap_or_default();
+    let ids = DistinctIds::of_stored(row.get_ref(3)?.as_str()?, row.get(4)?, row.get::<_, i64>(5)?.unsigned_abs());
     let person_id: [u8; 16] = row.get(1)?;
     Ok(Arc::new(Person {
         number: row.get(0)?,
         id: Uuid::from_bytes(person_id),
-        canonical: row.get::<_, String>(2)?.into(),
-        ids: DistinctIds {
-            listed: listed.into_iter().map(Into::into).collect(),
-            total: row.get::<_, i64>(4)?.unsigned_abs(),
-        },
-        created_at_us: row.get(5)?,
-        version: row.get(6)?,
-        is_identified: row.get(7)?,
-        properties: Properties::of_parts(row.get_ref(8)?.as_str()?, row.get_ref(9)?.as_str()?),
+        canonical: row.get_ref(2)?.as_str()?.into(),
+        ids: ids.unwrap_or_default(),
+        created_at_us: row.get(6)?,
+        version: row.get(7)?,
+        is_identified: row.get(8)?,
+        properties: Properties::of_stored(
+            row.get_ref(9)?.as_str()?,
+            (row.get(10)?, row.get::<_, i64>(11)?.cast_unsigned()),
+        ),
     }))
 }
 

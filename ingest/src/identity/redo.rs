@@ -6,7 +6,8 @@ use hogflare_catalog::Table;
 use uuid::Uuid;
 
 use super::groups::group_key;
-use super::person::{DistinctIds, Group, Person};
+use super::ids::DistinctIds;
+use super::person::{Group, Person};
 use super::properties::Properties;
 use super::store::Writing;
 use super::{StateError, key};
@@ -31,16 +32,13 @@ fn put_persons(writing: &Writing<'_>, rows: &Rows<'_>) -> Result<(), StateError>
     let (identified, gone) = (rows.boolean("is_identified")?, rows.boolean("is_deleted")?);
     let (set, set_once) = (rows.text("properties")?, rows.text("properties_set_once")?);
     for row in 0..rows.batch.num_rows() {
-        let listed: Vec<String> = serde_json::from_str(ids.value(row)).map_err(|_| rows.damaged("distinct_ids"))?;
+        let ids = DistinctIds::of_json(ids.value(row), id_counts.value(row).unsigned_abs());
         let id = rows.uuid("person_id", person_ids.value(row))?;
         let person = Person {
             number: writing.number_of(id, numbers.value(row))?,
             id,
             canonical: canonicals.value(row).into(),
-            ids: DistinctIds {
-                listed: listed.into_iter().map(Into::into).collect(),
-                total: id_counts.value(row).unsigned_abs(),
-            },
+            ids: ids.ok_or_else(|| rows.damaged("distinct_ids"))?,
             created_at_us: created.value(row),
             version: versions.value(row),
             is_identified: identified.value(row),

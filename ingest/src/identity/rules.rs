@@ -5,8 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::event::{Act, IdentityEvent, Operation};
+use super::ids::{DistinctIds, KEPT_IDS_MAX};
 use super::illegal::is_illegal;
-use super::person::{DistinctIds, Group, Person};
+use super::person::{Group, Person};
 use super::properties::{Properties, Wanted};
 use super::{Changes, Link, PersonChange, StateError, WarningReason, groups, key};
 use crate::event::PersonMode;
@@ -14,7 +15,7 @@ use crate::event::PersonMode;
 /// Properties of a person or group that are kept; what would make them larger is refused.
 pub(crate) const PROPERTIES_BYTES_MAX: usize = 512 << 10;
 /// Distinct ids that one merge moves, and the bytes of the rows that say so.
-pub(crate) const MOVED_IDS_MAX: u64 = super::person::KEPT_IDS_MAX as u64;
+pub(crate) const MOVED_IDS_MAX: u64 = KEPT_IDS_MAX as u64;
 pub(crate) const MOVED_BYTES_MAX: usize = 8 << 20;
 /// What a row of a moved id takes beside its text.
 pub(crate) const MOVED_ROW_BYTES: usize = 320;
@@ -212,9 +213,10 @@ fn refusal(operation: Operation, source: &Person) -> Option<(WarningReason, Stri
     if source.is_identified && operation != Operation::Merge {
         return Some((WarningReason::AlreadyIdentified, "it is identified already".to_owned()));
     }
-    let moved_bytes = || source.ids.listed.iter().map(|id| id.len() + MOVED_ROW_BYTES).sum::<usize>();
-    if source.ids.total > MOVED_IDS_MAX || !source.ids.are_all_listed() || moved_bytes() > MOVED_BYTES_MAX {
-        let why = format!("it has {} distinct ids, more than one merge moves", source.ids.total);
+    let (ids, total) = (&source.ids, source.ids.total());
+    let moved_bytes = ids.text_bytes() + ids.listed() * MOVED_ROW_BYTES;
+    if total > MOVED_IDS_MAX || !ids.are_all_listed() || moved_bytes > MOVED_BYTES_MAX {
+        let why = format!("it has {total} distinct ids, more than one merge moves");
         return Some((WarningReason::TooManyIds, why));
     }
     None
@@ -244,10 +246,10 @@ fn fold(
         properties,
         ..Person::clone(target)
     };
-    source.ids.listed.iter().for_each(|id| next.ids.push(id));
+    source.ids.iter().for_each(|id| next.ids.push(&id));
     let stamp = changes.person(operation, next);
-    for id in &source.ids.listed {
-        changes.link(id, key(event.project, id), &stamp, source.id);
+    for id in source.ids.iter() {
+        changes.link(&id, key(event.project, &id), &stamp, source.id);
     }
     let gone = Person { version, ..Person::clone(source) };
     changes.persons.push(PersonChange { operation, person: Arc::new(gone), merged_into: Some(target.id) });

@@ -171,7 +171,7 @@ impl State {
         if let Some(known) = self.known.person(key) {
             return Ok(known);
         }
-        let loaded = self.load(Missing { persons: vec![key], ..Missing::default() })?;
+        let loaded = self.load(Missing { persons: vec![key.into()], ..Missing::default() })?;
         let person = loaded.persons.first().and_then(|(_, person)| person.clone());
         self.known.add(loaded);
         // What came meanwhile is newer.
@@ -284,10 +284,10 @@ impl State {
             // Batches mostly repeat one distinct id.
             if event.key != last {
                 last = event.key;
-                wanted.persons.push(event.key);
+                wanted.persons.push(event.key.into());
             }
             if let super::Act::Merge { other_key, .. } = event.act {
-                wanted.persons.push(other_key);
+                wanted.persons.push(other_key.into());
             }
             let updated = event.group_update.map(|update| (update.group_type, update.group_key));
             for (name, group_key) in event.groups.iter().chain(updated) {
@@ -295,7 +295,9 @@ impl State {
                 wanted.types.push(types_key(event.project));
             }
         }
-        for keys in [&mut wanted.persons, &mut wanted.groups, &mut wanted.types] {
+        wanted.persons.sort_unstable();
+        wanted.persons.dedup();
+        for keys in [&mut wanted.groups, &mut wanted.types] {
             keys.sort_unstable();
             keys.dedup();
         }

@@ -13,11 +13,13 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::ids::KEPT_IDS_MAX;
 use super::person::{Group, Person};
 use super::reader::{Pace, Reader};
 use super::{Changes, StateError};
 
-const FORMAT: i64 = 1;
+/// 2: the properties of a person as one text.
+const FORMAT: i64 = 2;
 /// Persons of several writers that have one number get others from here on.
 const OTHERS_FROM: i64 = 1 << 40;
 /// Connections that read.
@@ -43,8 +45,9 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS ids_by_person ON ids (person);
     CREATE TABLE IF NOT EXISTS persons (
         number INTEGER PRIMARY KEY, project TEXT NOT NULL, person_id BLOB NOT NULL, canonical TEXT NOT NULL,
-        ids TEXT NOT NULL, ids_total INTEGER NOT NULL, created_at_us INTEGER NOT NULL, version INTEGER NOT NULL,
-        is_identified INTEGER NOT NULL, properties TEXT NOT NULL, set_once TEXT NOT NULL, is_gone INTEGER NOT NULL);
+        ids TEXT NOT NULL, ids_listed INTEGER NOT NULL, ids_total INTEGER NOT NULL, created_at_us INTEGER NOT NULL,
+        version INTEGER NOT NULL, is_identified INTEGER NOT NULL, is_gone INTEGER NOT NULL,
+        set_keys INTEGER NOT NULL, initial INTEGER NOT NULL, properties TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS groups (
         key BLOB PRIMARY KEY, slot INTEGER NOT NULL, type TEXT NOT NULL, group_key TEXT NOT NULL,
         created_at_us INTEGER NOT NULL, version INTEGER NOT NULL, properties TEXT NOT NULL
@@ -79,6 +82,13 @@ impl Store {
             Some(found) if found > FORMAT => {
                 return Err(StateError::Refused(format!(
                     "{} has format {found}, written by a later release; this one reads format {FORMAT}",
+                    path.display()
+                )));
+            }
+            Some(found) if found < FORMAT => {
+                return Err(StateError::Refused(format!(
+                    "{} has format {found}, written by an earlier release; this one reads format {FORMAT}. Make it \
+                     anew from the tables: hogflare state rebuild",
                     path.display()
                 )));
             }
@@ -240,36 +250,38 @@ impl Writing<'_> {
 
     /// An older version than the known one changes nothing, so rows may come in any order.
     pub(crate) fn put_person(&self, project: &str, person: &Person, is_gone: bool) -> Result<(), StateError> {
-        let ids: Vec<&str> = person.ids.listed.iter().map(|id| &**id).collect();
-        let ids = serde_json::to_string(&ids).expect("a list of texts is JSON");
-        let (set, set_once) = person.properties.parts();
+        let (ids, ids_total) = (&person.ids, person.ids.total());
+        let (set_keys, initial) = person.properties.marks();
         let mut touched = self.touched.borrow_mut();
         touched.last = touched.last.max(person.number);
         if is_gone {
             touched.gone.push(person.number);
-        } else if !person.ids.are_all_listed() && person.ids.total <= super::person::KEPT_IDS_MAX as u64 {
+        } else if !ids.are_all_listed() && ids_total <= KEPT_IDS_MAX as u64 {
             touched.unlisted.push(person.number);
         }
         self.execute(
-            "INSERT INTO persons VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO persons VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (number) DO UPDATE SET
-                 ids = excluded.ids, ids_total = excluded.ids_total, created_at_us = excluded.created_at_us,
-                 version = excluded.version, is_identified = excluded.is_identified,
-                 properties = excluded.properties, set_once = excluded.set_once, is_gone = excluded.is_gone
+                 ids = excluded.ids, ids_listed = excluded.ids_listed, ids_total = excluded.ids_total,
+                 created_at_us = excluded.created_at_us, version = excluded.version,
+                 is_identified = excluded.is_identified, is_gone = excluded.is_gone, set_keys = excluded.set_keys,
+                 initial = excluded.initial, properties = excluded.properties
              WHERE excluded.version > persons.version",
             params![
                 person.number,
                 project,
                 person.id.as_bytes(),
                 &*person.canonical,
-                ids,
-                i64::try_from(person.ids.total).unwrap_or(i64::MAX),
+                ids.to_json(KEPT_IDS_MAX),
+                ids.listed(),
+                i64::try_from(ids_total).unwrap_or(i64::MAX),
                 person.created_at_us,
                 person.version,
                 person.is_identified,
-                set,
-                set_once,
                 is_gone,
+                set_keys,
+                initial.cast_signed(),
+                person.properties.as_json(),
             ],
         )
     }
@@ -329,12 +341,11 @@ impl Writing<'_> {
     pub(crate) fn settle_all(&self) -> Result<(), StateError> {
         let failed = StateError::sqlite("settle the persons");
         self.execute("DELETE FROM persons WHERE is_gone", [])?;
-        let kept = super::person::KEPT_IDS_MAX;
         let mut statement = self
             .transaction
             .prepare("SELECT number FROM persons WHERE ids_total > ? AND ids_total <= ?")
             .map_err(&failed)?;
-        let numbers = statement.query_map([LISTED_IDS_MAX, kept], |row| row.get(0)).map_err(&failed)?;
+        let numbers = statement.query_map([LISTED_IDS_MAX, KEPT_IDS_MAX], |row| row.get(0)).map_err(&failed)?;
         let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().map_err(failed)?;
         self.touched.borrow_mut().unlisted.extend(numbers);
         Ok(())
@@ -356,7 +367,7 @@ impl Writing<'_> {
     /// Lists the ids of a person whose row lists its oldest ones only.
     fn list_ids(&self, number: i64) -> Result<(), StateError> {
         self.execute(
-            "UPDATE persons SET ids = (
+            "UPDATE persons SET ids_listed = (SELECT count(*) FROM ids WHERE person = ?1), ids = (
                  SELECT json_group_array(id) FROM (
                      SELECT ids.id FROM ids LEFT JOIN json_each(persons.ids) AS listed ON listed.value = ids.id
                      WHERE ids.person = ?1 ORDER BY listed.key IS NULL, listed.key, ids.version, ids.id))

@@ -40,7 +40,8 @@ fn parts_make_the_whole_again() {
     ] {
         let whole = Properties::of(set, set_once);
         let (set, set_once) = whole.parts();
-        assert_eq!(Properties::of_parts(&set, &set_once), whole, "{set} {set_once}");
+        assert_eq!(Properties::of(&set, &set_once), whole, "{set} {set_once}");
+        assert_eq!(Properties::of_stored(whole.as_json(), whole.marks()), whole, "{set} {set_once}");
     }
 }
 

@@ -56,7 +56,7 @@ fn deliver(steps: &[Step]) -> (Partition, bool) {
         refused |= !outcome.changes.warnings.is_empty();
     }
     for person in world.persons.values() {
-        for id in &person.ids.listed {
+        for id in &person.ids.iter().collect::<Vec<_>>() {
             assert_eq!(world.person_of(id).map(|of| of.number), Some(person.number), "each listed id is its person's");
         }
         assert!(person.ids.are_all_listed());
