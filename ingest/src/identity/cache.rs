@@ -8,14 +8,12 @@ use std::hash::Hash;
 
 use ahash::RandomState;
 
-/// Memory of an entry beside its value: key, hash table, bookkeeping.
-const ENTRY_BYTES: usize = 64;
 /// Entries of the generation that goes, for each that comes.
 const GOING_STEP: usize = 2;
 
-/// Memory of a value on the heap, in bytes.
-pub(super) trait HeapSize {
-    fn heap_bytes(&self) -> usize;
+/// Memory of an entry, in bytes: key, value, their share of the hash table, and what the value points to.
+pub(super) trait Weight {
+    fn bytes(&self) -> usize;
 }
 
 /// One kind of entries. Values that are changed and not yet in the state file are pending: they stay, beyond
@@ -42,7 +40,7 @@ struct Pending<V> {
     group: u64,
 }
 
-impl<K: Hash + Eq + Copy, V: Clone + HeapSize> Layer<K, V> {
+impl<K: Hash + Eq + Copy, V: Clone + Weight> Layer<K, V> {
     pub(super) fn new(bytes_max: usize) -> Layer<K, V> {
         Layer {
             pending: HashMap::default(),
@@ -106,7 +104,7 @@ impl<K: Hash + Eq + Copy, V: Clone + HeapSize> Layer<K, V> {
 
     fn grow(&mut self, key: K, value: V) {
         self.going.by_ref().take(GOING_STEP).for_each(drop);
-        self.young_bytes += ENTRY_BYTES + value.heap_bytes();
+        self.young_bytes += value.bytes();
         self.young.insert(key, value);
         if self.young_bytes > self.young_bytes_max {
             self.age();
@@ -127,9 +125,11 @@ impl<K: Hash + Eq + Copy, V: Clone + HeapSize> Layer<K, V> {
 mod tests {
     use super::*;
 
-    impl HeapSize for u32 {
-        fn heap_bytes(&self) -> usize {
-            0
+    const ENTRY_BYTES: usize = 40;
+
+    impl Weight for u32 {
+        fn bytes(&self) -> usize {
+            ENTRY_BYTES
         }
     }
 
