@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hogflare_catalog::tables::GROUP_SLOTS;
 use hogflare_ingest::SharedProjects;
 use hogflare_ingest::disk::Durability;
 use hogflare_ingest::enrich::{EnrichSettings, GeoPaths};
-use hogflare_ingest::identity::ConfiguredTypes;
 use hogflare_ingest::normalize::NormalizeSettings;
 use hogflare_ingest::protocol::remote_config::RemoteConfig;
 
@@ -174,19 +172,6 @@ impl Config {
             log: "warn".to_owned(),
             log_json: false,
             stalls: Vec::new(),
-        }
-    }
-
-    /// Group types whose columns are settled.
-    pub(crate) fn configured_types(&self) -> ConfiguredTypes {
-        let projects = self.normalize.projects.load();
-        let own = projects.iter().filter_map(|project| {
-            Some((project.token.as_str().to_owned(), <[_; GROUP_SLOTS]>::clone(project.group_types.as_ref()?)))
-        });
-        ConfiguredTypes {
-            default: <[_; GROUP_SLOTS]>::clone(&self.normalize.group_types),
-            projects: own.collect(),
-            only: (!projects.is_open()).then(|| projects.iter().map(|one| one.token.as_str().to_owned()).collect()),
         }
     }
 

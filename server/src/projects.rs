@@ -1,7 +1,9 @@
 //! `HOGFLARE_PROJECTS`: whose events are taken.
 
 use anyhow::Result;
-use hogflare_ingest::{Project, Projects};
+use hogflare_catalog::tables::GROUP_SLOTS;
+use hogflare_ingest::identity::ConfiguredTypes;
+use hogflare_ingest::{Project, Projects, State};
 
 use crate::watched::{self, Watched};
 
@@ -13,6 +15,31 @@ pub(crate) fn read(setting: Option<&str>) -> Result<(Projects, Option<Watched>)>
 
 pub(crate) fn parse(text: &str) -> Result<Projects> {
     Ok(Projects::parse(text)?)
+}
+
+/// The same for a running server, which must not give a column of groups two meanings.
+pub(crate) fn parse_for(text: &str, state: Option<&State>, others: &TypeNames) -> Result<Projects> {
+    let projects = parse(text)?;
+    if let Some(state) = state {
+        // Reads the state file.
+        tokio::task::block_in_place(|| state.check_types(&configured_types(&projects, others)))?;
+    }
+    Ok(projects)
+}
+
+/// Names of group types by column.
+pub(crate) type TypeNames = [Option<String>; GROUP_SLOTS];
+
+/// Group types whose columns are settled; `others` are those of projects without their own.
+pub(crate) fn configured_types(projects: &Projects, others: &TypeNames) -> ConfiguredTypes {
+    let own = projects.iter().filter_map(|project| {
+        Some((project.token.as_str().to_owned(), TypeNames::clone(project.group_types.as_ref()?)))
+    });
+    ConfiguredTypes {
+        default: others.clone(),
+        projects: own.collect(),
+        only: (!projects.is_open()).then(|| projects.iter().map(|one| one.token.as_str().to_owned()).collect()),
+    }
 }
 
 /// Lines of `hogflare config`: where the list is, then each project.

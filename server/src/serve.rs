@@ -121,7 +121,9 @@ async fn serve(
     if let Some(file) = config.projects_file.clone() {
         let shared = config.normalize.projects.clone();
         let replace = move |projects| shared.replace(projects);
-        persist.spawn("projects", file.watch(projects::parse, replace, persist.stopped()));
+        let (state, others) = (parts.ingest.state().cloned(), config.normalize.group_types.clone());
+        let parse = move |text: &str| projects::parse_for(text, state.as_ref(), &others);
+        persist.spawn("projects", file.watch(parse, replace, persist.stopped()));
     }
     if let Some(file) = config.flags_file.clone() {
         let shared = config.flags.clone();
@@ -225,7 +227,7 @@ fn open_with(config: &Config, with_state: bool) -> Result<Parts> {
     let disk = Arc::new(RealDisk::new(config.durability));
     let state = StateSettings {
         cache_bytes_max: usize::try_from(config.state_memory_max).unwrap_or(usize::MAX),
-        configured_types: config.configured_types(),
+        configured_types: projects::configured_types(&config.normalize.projects.load(), &config.normalize.group_types),
         ..StateSettings::new(state_path(&folder.path))
     };
     let parts = IngestParts { disk, views: Arc::clone(&views), clock, state: with_state.then_some(state) };

@@ -200,6 +200,18 @@ impl State {
         Ok(self.known.types(key).unwrap_or(types))
     }
 
+    /// Whether the projects that settings name have their group types where the settings put them. Reads the
+    /// disk.
+    pub fn check_types(&self, configured: &ConfiguredTypes) -> Result<(), StateError> {
+        let mut known = Vec::new();
+        for project in configured.only.iter().flatten() {
+            let types = self.group_types(project)?;
+            let slots = types.names().enumerate();
+            known.extend(slots.filter_map(|(slot, name)| Some((project.clone(), slot, name?.to_owned()))));
+        }
+        configured.check(&known)
+    }
+
     /// The same for threads that must not wait: what is not in memory is read on another, unless that is quick.
     pub async fn person_or_read(&self, project: &str, distinct_id: &str) -> Result<Option<Arc<Person>>, StateError> {
         match self.known.person(key(project, distinct_id)) {

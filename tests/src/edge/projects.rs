@@ -175,19 +175,24 @@ fn a_changed_list_holds_without_a_restart_and_a_bad_one_does_not() {
     wait_for("the new list", || (statuses() == [401, 200]).then_some(()));
     assert_eq!(*server.sql("select max(team_id) from events").one(), json!(9));
 
-    for (count, bad) in [(1, r#"[{"token":"phc_a","colour":1}]"#), (2, "[{")] {
+    let of_company = event("phc_b", "e", json!({"$groups": {"company": "acme"}}));
+    assert_eq!(post(&server, "/e/", &[], &of_company).status, 200);
+    let other_group = r#"[{"token":"phc_b","group_types":["team"]}]"#;
+    for (count, bad) in [(1, r#"[{"token":"phc_a","colour":1}]"#), (2, "[{"), (3, other_group)] {
         list.write(bad);
         wait_for("the complaint", || (times("cannot be used") == count).then_some(()));
         assert_eq!(statuses(), [401, 200], "the list before holds");
     }
-    assert!(server.log().contains("unknown field `colour`"), "{}", server.log());
+    for why in ["unknown field `colour`", "are stored in the column group0"] {
+        assert!(server.log().contains(why), "{}", server.log());
+    }
     list.remove();
-    wait_for("the complaint", || (times("cannot be used") == 3).then_some(()));
+    wait_for("the complaint", || (times("cannot be used") == 4).then_some(()));
     assert_eq!(statuses(), [401, 200]);
 
     list.write(r#"[{"token":"phc_a"},{"token":"phc_b"}]"#);
     wait_for("the last list", || (statuses() == [200, 200]).then_some(()));
-    assert_eq!(times("cannot be used"), 3, "a change is told once: {}", server.log());
+    assert_eq!(times("cannot be used"), 4, "a change is told once: {}", server.log());
 }
 
 #[test]

@@ -326,6 +326,24 @@ fn a_setting_that_contradicts_the_slots_is_refused() {
     }
 }
 
+/// The same while the server runs, for the projects that a list names.
+#[test]
+fn listed_projects_are_compared_with_their_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 1 << 20);
+    bench.send(&event("e", "u", r#"{"$groups":{"company":"acme"}}"#));
+    for (project, configured, fits) in [("t", "company", true), ("t", "team", false), ("other", "team", true)] {
+        let types = [Some(configured.to_owned()), None, None, None, None];
+        let configured_types = ConfiguredTypes {
+            projects: HashMap::from([(project.to_owned(), types)]),
+            only: Some(std::collections::HashSet::from([project.to_owned()])),
+            ..ConfiguredTypes::default()
+        };
+        let checked = bench.ingest.state().unwrap().check_types(&configured_types);
+        assert_eq!(checked.is_ok(), fits, "{project} {configured}: {checked:?}");
+    }
+}
+
 #[test]
 fn files_of_other_releases_are_refused() {
     for (format, expected) in [(1, "hogflare state rebuild"), (99, "written by a later release")] {
