@@ -19,14 +19,16 @@ const SECONDS_PER_MONTH: f64 = 30.0 * 86_400.0;
 /// Events per second.
 const RATES: [f64; 3] = [10.0, 100.0, 1_000.0];
 
-/// What one commit and one row cost, as counted.
+/// What one commit of events, with those of the other tables, and one event cost, as counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct PerCommit {
+    /// Commits of all tables.
+    commits: f64,
     /// Writes and lists of ours, and the metadata file that the catalog writes.
     class_a: f64,
     class_b: f64,
     catalog: f64,
-    bytes_per_row: f64,
+    bytes_per_event: f64,
     interval_seconds: f64,
 }
 
@@ -42,12 +44,14 @@ struct Month {
 pub(crate) fn run(server: &ReaderArgs) -> Result<()> {
     let per_commit = per_commit(&counters(&metrics(server)?))?;
     println!(
-        "counted per commit: {:.2} writes (class A, the catalog's own included), {:.2} reads (class B), {:.2} catalog \
-         requests; {:.0} bytes of data per event; a commit every {:.1} s",
+        "counted per commit of events: {:.2} commits of all tables, {:.2} writes (class A, the catalog's own \
+         included), {:.2} reads (class B), {:.2} catalog requests; {:.0} bytes of data of all tables per event; a \
+         commit every {:.1} s",
+        per_commit.commits,
         per_commit.class_a,
         per_commit.class_b,
         per_commit.catalog,
-        per_commit.bytes_per_row,
+        per_commit.bytes_per_event,
         per_commit.interval_seconds
     );
     println!("a month of R2 at list prices (September 2026), free amounts taken off, storage of that month's events:");
@@ -72,38 +76,41 @@ fn metrics(server: &ReaderArgs) -> Result<String> {
 }
 
 fn per_commit(counters: &BTreeMap<String, f64>) -> Result<PerCommit> {
-    let sum = |name: &str, label: &str| -> f64 {
-        let matches = |(key, _): &(&String, &f64)| key.starts_with(name) && key.contains(label);
-        counters.iter().filter(matches).map(|(_, value)| value).sum()
+    let sum = |name: &str, labels: &[&str]| -> f64 {
+        let matches = |key: &str| {
+            let rest = key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+            rest && labels.iter().all(|label| key.contains(label))
+        };
+        counters.iter().filter(|(key, _)| matches(key)).map(|(_, value)| value).sum()
     };
-    let commits = sum("hogflare_commits_total", "outcome=\"committed\"");
-    let rows = sum("hogflare_committed_rows_total", "");
-    let requests = |kind: &str| sum("hogflare_store_requests_total", &format!("kind=\"{kind}\""));
-    if commits < 1.0 || rows < 1.0 || requests("put") < 1.0 {
-        bail!("the server has not committed to a bucket yet: send some events, wait for a commit, and ask again");
+    const COMMITTED: &str = "outcome=\"committed\"";
+    const OF_EVENTS: &str = "table=\"events\"";
+    let all_commits = sum("hogflare_commits_total", &[COMMITTED]);
+    let commits = sum("hogflare_commits_total", &[COMMITTED, OF_EVENTS]);
+    let events = sum("hogflare_committed_rows_total", &[OF_EVENTS]);
+    let of_kind = |name: &str, kind: &str| sum(name, &[&format!("kind=\"{kind}\"")]);
+    let requests = |kind: &str| of_kind("hogflare_store_requests_total", kind);
+    if commits < 1.0 || events < 1.0 || requests("put") < 1.0 {
+        bail!("the server has not committed events to a bucket yet: send some, wait for a commit, and ask again");
     }
-    let steady = ["commit", "load", "credentials"]
-        .map(|kind| sum("hogflare_catalog_requests_total", &format!("kind=\"{kind}\"")));
+    let steady = ["commit", "load", "credentials"].map(|kind| of_kind("hogflare_catalog_requests_total", kind));
     // Metadata that is replaced is deleted again; data stays.
-    let both = |(key, _): &(&String, &f64)| key.contains("direction=\"up\"") && key.contains("of=\"data\"");
-    let bytes = counters.iter().filter(|(key, _)| key.starts_with("hogflare_store_bytes_total"));
-    let data_bytes: f64 = bytes.filter(both).map(|(_, value)| value).sum();
-    let interval = sum("hogflare_commit_interval_seconds{", "slot=\"main\",table=\"events\"")
-        .max(sum("hogflare_commit_interval_seconds{", "table=\"events\",slot=\"main\""));
+    let data_bytes = sum("hogflare_store_bytes_total", &["direction=\"up\"", "of=\"data\""]);
     // A remote catalog writes one metadata file per commit; the embedded one's is among our own.
-    let written_by_catalog = if steady[0] > 0.0 { 1.0 } else { 0.0 };
+    let written_by_catalog = if steady[0] > 0.0 { all_commits } else { 0.0 };
     Ok(PerCommit {
-        class_a: (requests("put") + requests("list") + requests("copy")) / commits + written_by_catalog,
+        commits: all_commits / commits,
+        class_a: (requests("put") + requests("list") + requests("copy") + written_by_catalog) / commits,
         class_b: (requests("get") + requests("head")) / commits,
         catalog: steady.iter().sum::<f64>() / commits,
-        bytes_per_row: data_bytes / rows,
-        interval_seconds: interval.max(0.001),
+        bytes_per_event: data_bytes / events,
+        interval_seconds: sum("hogflare_commit_interval_seconds", &["slot=\"main\"", OF_EVENTS]).max(0.001),
     })
 }
 
 fn month(counted: PerCommit, events_per_second: f64) -> Month {
     let commits = SECONDS_PER_MONTH / counted.interval_seconds;
-    let gigabytes = events_per_second * SECONDS_PER_MONTH * counted.bytes_per_row / 1e9;
+    let gigabytes = events_per_second * SECONDS_PER_MONTH * counted.bytes_per_event / 1e9;
     let (class_a, class_b) = (commits * counted.class_a, commits * counted.class_b);
     let catalog = commits * counted.catalog;
     let beyond = |used: f64, free: f64, per_million: f64| (used - free).max(0.0) / 1e6 * per_million;
@@ -132,20 +139,28 @@ mod tests {
         let text = "# HELP x\n\
             hogflare_commits_total{table=\"events\",outcome=\"committed\"} 10\n\
             hogflare_commits_total{table=\"events\",outcome=\"conflict\"} 3\n\
+            hogflare_commits_total{table=\"persons\",outcome=\"committed\"} 5\n\
             hogflare_committed_rows_total{table=\"events\"} 1000\n\
-            hogflare_store_requests_total{kind=\"put\"} 30\n\
+            hogflare_committed_rows_total{table=\"persons\"} 200\n\
+            hogflare_store_requests_total{kind=\"put\"} 45\n\
             hogflare_store_requests_total{kind=\"get\"} 5\n\
             hogflare_store_bytes_total{direction=\"up\",of=\"data\"} 100000\n\
             hogflare_store_bytes_total{direction=\"up\",of=\"metadata\"} 7\n\
-            hogflare_catalog_requests_total{kind=\"commit\"} 10\n\
+            hogflare_catalog_requests_total{kind=\"commit\"} 15\n\
             hogflare_catalog_requests_total{kind=\"config\"} 1\n\
             hogflare_commit_interval_seconds{table=\"events\",slot=\"main\"} 30\n";
         let counted = per_commit(&counters(text)).expect("enough was counted");
-        let expected =
-            PerCommit { class_a: 4.0, class_b: 0.5, catalog: 1.0, bytes_per_row: 100.0, interval_seconds: 30.0 };
+        let expected = PerCommit {
+            commits: 1.5,
+            class_a: 6.0,
+            class_b: 0.5,
+            catalog: 1.5,
+            bytes_per_event: 100.0,
+            interval_seconds: 30.0,
+        };
         assert_eq!(counted, expected);
         let month = month(counted, 1_000.0);
-        assert_eq!((month.class_a, month.catalog), (345_600.0, 86_400.0));
+        assert_eq!((month.class_a, month.catalog), (518_400.0, 129_600.0));
         assert!((month.gigabytes - 259.2).abs() < 0.01);
         assert!((month.usd - 249.2 * 0.015).abs() < 0.01, "{month:?}");
         assert!(per_commit(&counters("")).is_err());
