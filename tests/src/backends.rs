@@ -32,8 +32,9 @@ impl Place {
         Place { name: "own", options: Box::new(|options| options), namespace: "default".to_owned(), _owner: None }
     }
 
-    pub(crate) fn seaweed() -> Place {
-        Place::at("SeaweedFS", SEAWEED.catalog(), None)
+    /// Tests that write tables of the same names need namespaces of their own.
+    pub(crate) fn seaweed(namespace: &str) -> Place {
+        Place::at("SeaweedFS", SEAWEED.catalog(namespace), None)
     }
 
     pub(crate) fn embedded_on_s3() -> Place {
@@ -110,7 +111,7 @@ fn text(value: &Value) -> String {
 #[test]
 fn engines_read_and_write_what_we_commit_to_seaweedfs() {
     if !skipped("clients") {
-        engines_read_and_write(&Place::seaweed());
+        engines_read_and_write(&Place::seaweed("default"));
     }
 }
 
@@ -141,7 +142,7 @@ fn of_a_copied_folder_one_is_fenced_and_loses_nothing() {
     if skipped("clients") {
         return;
     }
-    let place = Place::seaweed();
+    let place = Place::seaweed("default");
     let options = || (place.options)(Options::new().interval("300ms").set("HOGFLARE_TABLE_PREFIX", "copied_"));
     let server = options().start();
     send(&server, 3);
@@ -187,7 +188,7 @@ fn the_check_and_the_bill_are_printed() {
     if skipped("clients") {
         return;
     }
-    let place = Place::seaweed();
+    let place = Place::seaweed("default");
     let server = (place.options)(Options::new().interval("300ms").set("HOGFLARE_TABLE_PREFIX", "bill_")).start();
     let checked = server.hogflare(&["catalog", "check"]);
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();

@@ -36,7 +36,7 @@ fn acknowledged_events_survive_kills_exactly_once() {
 #[test]
 fn acknowledged_events_survive_kills_over_seaweedfs() {
     if !skipped("clients") {
-        kill_rounds(&Place::seaweed(), rounds(8));
+        kill_rounds(&Place::seaweed("default"), rounds(8));
     }
 }
 

@@ -101,11 +101,11 @@ impl SeaweedFs {
     }
 
     /// Its own catalog.
-    pub(crate) fn catalog(&self) -> Remote {
+    pub(crate) fn catalog(&self, namespace: &str) -> Remote {
         Remote {
             uri: self.catalog.clone(),
             warehouse: TABLES.to_owned(),
-            namespace: "default".to_owned(),
+            namespace: namespace.to_owned(),
             login: Login::Client(format!("{KEY}:{SECRET}")),
             s3: self.s3.clone(),
             bucket: TABLES.to_owned(),

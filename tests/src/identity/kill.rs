@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::commit;
 use super::record::Record;
 use super::traffic::mixed;
+use crate::backends::Place;
 use crate::harness::audit::{self, Occurrences};
 use crate::harness::load::Load;
 use crate::harness::{Options, Server, skipped};
@@ -15,18 +16,30 @@ const TABLES: [&str; 4] = ["hogflare_events", "hogflare_persons", "hogflare_pers
 
 #[test]
 fn persons_survive_kills() {
-    if skipped("clients") {
-        return;
+    if !skipped("clients") {
+        kill_rounds(&Place::own());
     }
+}
+
+/// Each table in a commit of its own.
+#[test]
+fn persons_survive_kills_over_seaweedfs() {
+    if !skipped("clients") {
+        kill_rounds(&Place::seaweed("persons"));
+    }
+}
+
+fn kill_rounds(place: &Place) {
     let rounds = rounds(8);
+    let options = (place.options)(Options::new().interval("300ms").set("HOGFLARE_TABLE_PREFIX", "hogflare_"));
     let start = |server: &Server| Load::start_of(server.url(), &LOAD, mixed);
-    let (mut server, killed) = killed_under_load(&Options::new().interval("300ms"), rounds, start, check);
+    let (mut server, killed) = killed_under_load(&options, rounds, start, check);
     commit(&mut server);
     check(&server, &killed.acknowledged);
     for table in TABLES {
         assert_eq!(audit::assert_committed_positions_of(&server, table), server.count(table), "{table}");
     }
-    println!("{rounds} kills, {killed}; {}", Record::ask(&server).sizes());
+    println!("{}: {rounds} kills, {killed}; {}", place.name, Record::ask(&server).sizes());
 }
 
 fn check(server: &Server, acknowledged: &[Uuid]) {
