@@ -1,5 +1,6 @@
 // Makes what the server embeds: `node build.mjs <folder>` writes `<folder>/static/<name>.js.gz`, and the release
-// of posthog-js into `<folder>/static/version`.
+// of posthog-js into `<folder>/static/version`. The scripts hold what they depend on, so a dependency that
+// package.json overrides, because registries have an older one only, changes nothing in them.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,6 +21,8 @@ const BUNDLES = [
   "exception-autocapture",
   "intercom-integration",
   "lazy-recorder",
+  "loader",
+  "loader-bootstrap",
   "logs",
   "module",
   "posthog-recorder",

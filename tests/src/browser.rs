@@ -11,7 +11,7 @@ use crate::harness::proxy::Proxy;
 use crate::harness::{Options, PROJECT, Server, skipped, wait_for};
 
 /// The release in `web/package-lock.json`.
-const RELEASE: &str = "1.434.18";
+const RELEASE: &str = "1.449.2";
 
 fn cannot_run() -> bool {
     skipped("clients") || skipped("web")

@@ -128,7 +128,7 @@ impl Shop {
             "token": TOKEN, "distinct_id": visitor.id, "$session_id": session, "$window_id": session,
             "$current_url": format!("https://shop.example{path}"), "$host": "shop.example", "$pathname": path,
             "$browser": browser, "$browser_version": version, "$os": os, "$device_type": device,
-            "$lib": "web", "$lib_version": "1.434.18", "$referrer": referrer, "$referring_domain": domain,
+            "$lib": "web", "$lib_version": "1.449.2", "$referrer": referrer, "$referring_domain": domain,
             "title": "Small Coffee Shop", "$process_person_profile": visitor.email.is_some(),
         });
         if !campaign.is_empty() {

@@ -8,7 +8,7 @@ use crate::harness::{Options, PROJECT, Server, skipped};
 const ORIGIN: (&str, &str) = ("origin", "https://shop.example");
 const SCRIPT: Option<&str> = Some("application/javascript; charset=utf-8");
 /// The release in `web/package-lock.json`.
-const RELEASE: &str = "1.434.18";
+const RELEASE: &str = "1.449.2";
 
 fn ask(server: &Server, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let headers = [&[ORIGIN], headers].concat();
@@ -45,7 +45,7 @@ fn scripts_are_served_under_both_addresses() {
         ("/static/array.full.js".to_owned(), FIVE_MINUTES, "posthog"),
         (format!("/static/{RELEASE}/posthog-recorder.js"), FOR_EVER, "rrweb"),
         (format!("/static/surveys.js?v={RELEASE}"), FOR_EVER, "survey"),
-        ("/static/1.449.2/lazy-recorder.js".to_owned(), A_DAY, "rrweb"),
+        ("/static/1.434.18/lazy-recorder.js".to_owned(), A_DAY, "rrweb"),
         ("/static/recorder.js?v=1.236.0".to_owned(), A_DAY, "rrweb"),
         (format!("/array/{PROJECT}/array.js"), FIVE_MINUTES, "_POSTHOG_REMOTE_CONFIG['phc_test']={config:"),
     ] {
@@ -85,7 +85,7 @@ fn what_is_no_script_is_not_found() {
     let server = Options::new().start();
     for path in [
         "/static/toolbar.js",
-        "/static/1.434.18/toolbar.js",
+        "/static/1.449.2/toolbar.js",
         "/static/nothing.js",
         "/static/array",
         "/static/array.js.gz",

@@ -136,7 +136,7 @@ pub(super) fn event(n: usize) -> Value {
         "distinct_id": format!("visitor-{visitor:05}"),
         "properties": {
             "$lib": "web",
-            "$lib_version": "1.434.18",
+            "$lib_version": "1.449.2",
             "$browser": (["Chrome", "Firefox", "Safari"])[visitor % 3],
             "$browser_version": 120 + visitor % 10,
             "$os": (["Windows", "Mac OS X", "Linux"])[visitor % 3],
