@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -27,7 +28,7 @@ pub(super) struct Visible {
 }
 
 impl Visible {
-    fn rows(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    fn rows(&self, batch: &RecordBatch, schema: SchemaRef) -> Result<RecordBatch> {
         let visible = self.is_visible.evaluate(batch)?.into_array(batch.num_rows())?;
         let rows = filter_record_batch(&batch.project(&self.columns)?, as_boolean_array(&visible)?)?;
         if self.hidden.is_empty() {
@@ -37,7 +38,7 @@ impl Visible {
             true => new_null_array(column.data_type(), column.len()),
             false => Arc::clone(column),
         };
-        Ok(RecordBatch::try_new(rows.schema(), rows.columns().iter().enumerate().map(shown).collect())?)
+        Ok(RecordBatch::try_new(schema, rows.columns().iter().enumerate().map(shown).collect())?)
     }
 }
 
@@ -53,7 +54,8 @@ pub(super) struct ScopedExec {
 impl ScopedExec {
     /// The number of partitions is given, so that it says nothing of the number of files.
     pub(super) fn new(scan: Arc<dyn ExecutionPlan>, visible: Visible, partitions: usize) -> Result<ScopedExec> {
-        let schema = Arc::new(scan.schema().project(&visible.columns)?);
+        let shown = scan.schema().project(&visible.columns)?;
+        let schema = super::with_nulls(&shown, |index| visible.hidden.contains(&index));
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
@@ -101,7 +103,8 @@ impl ExecutionPlan for ScopedExec {
         let batches = stream::iter((partition..theirs).step_by(ours))
             .map(move |partition| scan.execute(partition, Arc::clone(&context)))
             .try_flatten();
-        let rows = batches.map(move |batch| visible.rows(&batch?));
+        let schema = self.schema();
+        let rows = batches.map(move |batch| visible.rows(&batch?, Arc::clone(&schema)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

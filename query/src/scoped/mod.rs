@@ -11,7 +11,7 @@ mod exec;
 use std::any::Any;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
@@ -74,6 +74,8 @@ pub(crate) struct ScopedTable {
     projects: Arc<[String]>,
     project_column: usize,
     counting_columns: Vec<usize>,
+    /// As of the whole table, with null allowed in the counting columns.
+    schema: SchemaRef,
 }
 
 impl ScopedTable {
@@ -84,8 +86,9 @@ impl ScopedTable {
             return Err(DataFusionError::External(Box::new(refused(&what))));
         };
         let counting = COUNTING_COLUMNS.into_iter().filter_map(|name| bound_column(table, whole.view(), name));
-        let counting_columns = counting.collect();
-        Ok(ScopedTable { whole, projects: Arc::clone(projects), project_column, counting_columns })
+        let counting_columns: Vec<usize> = counting.collect();
+        let schema = with_nulls(&whole.schema(), |index| counting_columns.contains(&index));
+        Ok(ScopedTable { whole, projects: Arc::clone(projects), project_column, counting_columns, schema })
     }
 
     /// Whether a filter may see rows of other projects, and sees in ours what the reader sees.
@@ -139,7 +142,7 @@ impl TableProvider for ScopedTable {
     }
 
     fn schema(&self) -> SchemaRef {
-        self.whole.schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -183,6 +186,16 @@ impl TableProvider for ScopedTable {
         let visible = Visible { is_visible, columns: (0..wanted).collect(), hidden };
         Ok(Arc::new(ScopedExec::new(scan, visible, state.config().target_partitions())?))
     }
+}
+
+/// The schema with null allowed in some columns.
+fn with_nulls(schema: &Schema, is_hidden: impl Fn(usize) -> bool) -> SchemaRef {
+    let field = |(index, field): (usize, &FieldRef)| match is_hidden(index) {
+        true => Arc::new(field.as_ref().clone().with_nullable(true)),
+        false => Arc::clone(field),
+    };
+    let fields: Vec<FieldRef> = schema.fields().iter().enumerate().map(field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// Comparisons of columns with values, and what joins them: no row makes them fail.

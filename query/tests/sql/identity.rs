@@ -2,7 +2,10 @@
 
 use hogflare_catalog::tables::{EventRow, GroupRow, PersonOverrideRow, PersonRow};
 
+use serde_json::json;
+
 use crate::fixture::{DAY_US, Lake, event, rows};
+use crate::scoped::{ask, only};
 
 const OTHER: &str = "phc_other";
 
@@ -185,6 +188,24 @@ async fn the_smaller_side_of_the_join_is_held_in_memory() {
     assert!(plan.contains("join_type=Right"), "{plan}");
     let counted = rows(&engine, "SELECT identity_id, count(*) FROM events WHERE event = 'many' GROUP BY 1").await;
     assert_eq!(counted, r#"[["p-v",5000]]"#);
+}
+
+/// Numbers of persons count those of all projects: who reads single ones has null in their place, in every form.
+#[tokio::test]
+async fn readers_of_single_projects_see_persons_without_their_numbers() {
+    let lake = lake().await;
+    let engine = lake.engine();
+    for (sql, expected) in [
+        ("SELECT person_id, person_int_id, version FROM person_profiles", r#"[["o-a",null,1]]"#),
+        ("SELECT p.person_int_id FROM events e JOIN person_profiles p ON p.person_id = e.identity_id", "[[null]]"),
+        ("SELECT max(person_int_id), count(person_int_id), count(*) FROM hogflare_persons", "[[null,0,1]]"),
+        ("SELECT count(*) FROM hogflare_persons WHERE person_int_id IS NULL", "[[1]]"),
+        ("SELECT person_int_id IS NULL FROM hogflare_persons", "[[true]]"),
+        ("SELECT count(*) FROM hogflare_persons WHERE person_int_id >= 0", "[[0]]"),
+        ("SELECT count(*) FROM (SELECT * FROM hogflare_persons UNION ALL SELECT * FROM hogflare_persons)", "[[2]]"),
+    ] {
+        assert_eq!(ask(&engine, &only(&[OTHER]), sql, json!({})).await, expected, "{sql}");
+    }
 }
 
 /// One person or group with a long history must not take the view from everybody.

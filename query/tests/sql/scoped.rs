@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{DAY_US, Lake, event, optional, reader};
 
-fn only(projects: &[&str]) -> Reader {
+pub(crate) fn only(projects: &[&str]) -> Reader {
     let projects = projects.iter().map(|project| (*project).to_owned()).collect();
     Reader { name: "one".to_owned(), scope: Scope::Only(projects) }
 }
@@ -40,7 +40,7 @@ async fn answer(engine: &Engine, reader: &Reader, sql: &str, mut fields: Value) 
 }
 
 /// The rows as text, or the error.
-async fn ask(engine: &Engine, reader: &Reader, sql: &str, fields: Value) -> String {
+pub(crate) async fn ask(engine: &Engine, reader: &Reader, sql: &str, fields: Value) -> String {
     let answer = answer(engine, reader, sql, fields).await;
     answer.map_or_else(|error| error, |answer| answer["rows"].to_string())
 }
