@@ -22,6 +22,8 @@ const TICK_MAX: Duration = Duration::from_millis(250);
 /// At full load the tail grows by megabytes in this time.
 const SEAL_TICK_MAX: Duration = Duration::from_millis(20);
 const TICK_MIN: Duration = Duration::from_millis(10);
+/// Sealed rows that cannot be committed hold up the events that refer to them so long.
+const LEADER_PATIENCE_MS: i64 = 60_000;
 
 impl Lake {
     /// Seals what is due until told to stop.
@@ -87,13 +89,14 @@ impl Lake {
         Ok(())
     }
 
-    /// The tables with sealed rows that events of this view may refer to. One that cannot be committed to
-    /// holds up no events.
+    /// The tables with sealed rows that events of this view may refer to. One that has been in trouble for a
+    /// while holds up no events.
     pub(crate) fn leaders(&self, view: &ReadView) -> Vec<Table> {
-        let now_us = self.clock.now_us();
+        let now_ms = self.clock.now_ms();
         let leaders = Table::ALL.into_iter().filter(|table| {
-            let waits = table.leads_events() && !view.tail(*table, Slot::Main).sealed.is_empty();
-            waits && self.trouble(*table).is_none() && !self.pauses().is_paused(*table, now_us)
+            let Some(oldest) = view.tail(*table, Slot::Main).sealed.first() else { return false };
+            let is_new = now_ms.saturating_sub(oldest.record.sealed_at_ms) < LEADER_PATIENCE_MS;
+            table.leads_events() && (is_new || self.trouble(*table).is_none())
         });
         leaders.collect()
     }
