@@ -207,7 +207,7 @@ impl Normalizer<'_> {
         let has_ip = promotion.special(Special::Ip).is_some();
         let mut texts = Texts::new(draft.properties_text(has_ip));
         let columns = columns::promoted(draft, promotion, &mut texts);
-        let context = draft.context.map_or(TextRef::NONE, |context| texts.push(context.raw()));
+        let context = draft.context().map_or(TextRef::NONE, |context| texts.push(context));
         let sent_at_us = sent_at_us.filter(|_| time.used_sent_at);
         let extra = self.extra(draft, promotion, has_ip, sent_at_us, &mut texts);
         if texts.bytes() + crate::enrich::ADDED_BYTES_MAX > self.settings.event_bytes_max {

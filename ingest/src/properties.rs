@@ -93,17 +93,6 @@ impl<'a> Object<'a> {
         }
         Object::parse(merged.into_object())
     }
-
-    /// The object without a key.
-    pub(crate) fn without(&self, name: &str) -> Object<'static> {
-        let mut merged = Merge::default();
-        for (member, (key, value)) in self.members.iter().zip(self.entries()) {
-            if key != name {
-                merged.put(key, member.key.of(&self.text), value.raw());
-            }
-        }
-        Object::parse(merged.into_object())
-    }
 }
 
 /// Mixes the length and up to 16 bytes from both ends: enough to tell property names apart.

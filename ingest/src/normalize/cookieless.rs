@@ -60,7 +60,7 @@ pub(super) fn without_traces<'a>(
     if draft.property("$session_id").is_none_or(Json::is_null) {
         changes.push(("$session_id", Cow::Owned(quoted(&hash.session_id().to_string()))));
     }
-    if is_sentinel(draft.property(ANONYMOUS_ID)) {
+    if is_sentinel(draft.property(ANONYMOUS_ID)) || (draft.name() == "$identify" && is_everybodys) {
         removed.push(ANONYMOUS_ID);
     }
     if matches!(draft.name(), "$create_alias" | "$merge_dangerously") && (is_everybodys || alias_is_everybodys) {

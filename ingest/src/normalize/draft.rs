@@ -23,7 +23,7 @@ pub(super) struct Draft<'a> {
     pub(super) timestamp: Option<Json<'a>>,
     pub(super) offset: Option<Json<'a>>,
     pub(super) sent_at: Option<Json<'a>>,
-    pub(super) context: Option<Json<'a>>,
+    context: Option<Cow<'a, str>>,
     ip: Option<Json<'a>>,
     pub(super) properties: Object<'a>,
     /// Keys that go into the properties, which do not have them; values are JSON.
@@ -76,7 +76,7 @@ impl<'a> Draft<'a> {
             timestamp: sent.timestamp,
             offset: sent.offset,
             sent_at: sent.sent_at,
-            context: sent.context.filter(|context| !context.is_null()),
+            context: sent.context.filter(|context| !context.is_null()).map(|context| Cow::Borrowed(context.raw())),
             ip: sent.ip.filter(|ip| ip.as_text().is_some_and(|ip| !ip.is_empty())),
             properties,
             additions,
@@ -147,10 +147,31 @@ impl<'a> Draft<'a> {
         let named = self.property(address::PROPERTY).or(self.ip).map(Json::as_text);
         self.forgotten = Some(Whose::of_event(named.as_ref().map(Option::as_deref)));
         self.ip = None;
-        self.others.retain(|(key, _)| !address::is_top_level(key));
-        if self.properties.get(address::PROPERTY).is_some() {
-            self.properties = self.properties.without(address::PROPERTY);
+        self.others.retain(|(key, value)| !address::is_property(key) && !names_address(key, value.raw()));
+        self.additions.retain(|(key, _)| !address::is_property(key));
+        for (_, value) in self.additions.iter_mut().filter(|(key, _)| address::OBJECTS.contains(key)) {
+            take_address_out(value);
         }
+        if let Some(context) = &mut self.context {
+            take_address_out(context);
+        }
+        let names: Vec<Cow<'_, str>> = self.properties.entries().map(|(key, _)| key).collect();
+        let removed: Vec<&str> = names.iter().map(|key| &**key).filter(|key| address::is_property(key)).collect();
+        let changes: Vec<(&str, Cow<'_, str>)> = address::OBJECTS
+            .into_iter()
+            .filter_map(|key| {
+                let object = self.properties.get(key).filter(|value| value.is_object())?;
+                Some((key, Cow::Owned(address::object_without(object.raw())?)))
+            })
+            .collect();
+        if !removed.is_empty() || !changes.is_empty() {
+            self.properties = self.properties.rewritten(&changes, &removed);
+        }
+    }
+
+    /// A JSON value.
+    pub(super) fn context(&self) -> Option<&str> {
+        self.context.as_deref()
     }
 
     /// The text to store, with room for what enrichment adds.
@@ -186,9 +207,20 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn context_session_id(&self) -> Option<Cow<'a, str>> {
-        let context = Object::parse(self.context.filter(|context| context.is_object())?.raw());
+        let context = Object::parse(self.context().filter(|context| context.starts_with('{'))?);
         let session_id = context.get("$session_id").or_else(|| context.get("session_id"))?;
         session_id.scalar().map(|id| Cow::Owned(id.into_owned()))
+    }
+}
+
+fn names_address(key: &str, value: &str) -> bool {
+    address::OBJECTS.contains(&key) && value.starts_with('{') && address::object_without(value).is_some()
+}
+
+fn take_address_out(value: &mut Cow<'_, str>) {
+    let without = value.starts_with('{').then(|| address::object_without(value)).flatten();
+    if let Some(without) = without {
+        *value = Cow::Owned(without);
     }
 }
 

@@ -100,6 +100,7 @@ fn ids_of_a_day_are_tied_to_no_lasting_id() {
     for (name, id, properties, expected_id, expected) in [
         ("$identify", "anna", &*anonymous, "anna", json!({"$anon_distinct_id": null, "$session_id": session})),
         ("$identify", "anna", r#""$anon_distinct_id":"other""#, "anna", json!({"$anon_distinct_id": "other"})),
+        ("$identify", everybody, r#""$anon_distinct_id":"other""#, &of_day, json!({"$anon_distinct_id": null})),
         ("$create_alias", everybody, r#""alias":"anna""#, &of_day, json!({"alias": null, "distinct_id": of_day})),
         ("$create_alias", "anna", &format!(r#""alias":"{everybody}""#), "anna", json!({"alias": null})),
         ("$create_alias", "anna", r#""alias":"berta""#, "anna", json!({"alias": "berta", "$ip": null})),

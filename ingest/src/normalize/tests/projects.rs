@@ -62,10 +62,21 @@ fn addresses_are_not_kept_for_a_project_that_stores_none() {
         (r#""ip":"192.0.2.1","x":1"#, json!({}), json!({"x": 1})),
         (r#""ip":3221225985,"$ip":"192.0.2.1","x":1"#, json!({}), json!({"x": 1})),
         (r#""ip":"192.0.2.1","properties":{"$ip":"192.0.2.2","$browser":"F"}"#, json!({"$browser": "F"}), Value::Null),
+        (
+            r#""properties":{"ip":"8.8.8.8","$set":{"$ip":"5.5.5.5","a":1},"$set_once":{"$initial_ip":"6.6.6.6"},"ips":2}"#,
+            json!({"$set": {"a": 1}, "$set_once": {}, "ips": 2}),
+            Value::Null,
+        ),
+        (
+            r#""$set":{"$ip":"5.5.5.5","a":1},"context":{"ip":"3.3.3.3","x":1},"properties":{"$ip":"1.1.1.1"}"#,
+            json!({"$set": {"a": 1}}),
+            Value::Null,
+        ),
     ] {
         let event = normalized(stores_none, &facts(), &event_with(keys)).unwrap().events.remove(0);
         assert_eq!(serde_json::from_str::<Value>(event.properties()).unwrap(), properties, "{keys}");
         let row = event.as_row();
+        assert!(!row.context.is_some_and(|context| context.contains("3.3.3.3")), "{keys}");
         let stored = row.extra.map_or(Value::Null, |extra| serde_json::from_str(extra).unwrap());
         assert_eq!(stored, extra, "{keys}");
         assert_eq!(row.promoted.os, properties["$os"].as_str(), "{keys}");
@@ -83,7 +94,11 @@ fn dead_letters_of_such_a_project_hold_no_address() {
         (r#"{"ip":"192.0.2.1","distinct_id":"é"}"#, r#"{"ip":null,"distinct_id":"é"}"#),
         (
             r#"{"properties":{"a":1,"\u0024ip": "192.0.2.1" ,"ip":5},"$ip":["192.0.2.1"]}"#,
-            r#"{"properties":{"a":1,"\u0024ip": null ,"ip":5},"$ip":null}"#,
+            r#"{"properties":{"a":1,"\u0024ip": null ,"ip":null},"$ip":null}"#,
+        ),
+        (
+            r#"{"properties":{"$set":{"$ip":"5.5.5.5","a":{"ip":1}}},"context":{"ip":"3.3.3.3"}}"#,
+            r#"{"properties":{"$set":{"$ip":null,"a":{"ip":1}}},"context":{"ip":null}}"#,
         ),
         ("[\"192.0.2.1\"]", "[\"192.0.2.1\"]"),
     ] {
