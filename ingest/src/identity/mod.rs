@@ -26,6 +26,7 @@ mod store;
 
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
 use uuid::Uuid;
 
 pub(crate) use applier::AppliedGroup;
@@ -67,6 +68,11 @@ pub enum StateError {
 
 impl StateError {
     fn sqlite(doing: &'static str) -> impl Fn(rusqlite::Error) -> StateError + Copy {
-        move |error| StateError::Sqlite { doing, source: Arc::new(error) }
+        move |error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StateError::Refused(format!(
+                "cannot {doing}: {error}. The file is damaged; make it anew from the tables: hogflare state rebuild"
+            )),
+            _ => StateError::Sqlite { doing, source: Arc::new(error) },
+        }
     }
 }

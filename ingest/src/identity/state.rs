@@ -124,7 +124,8 @@ impl Opening {
         Ok(())
     }
 
-    pub(crate) fn finish(self, log: &LogPositions) -> Result<(State, Identity, StateWriter), StateError> {
+    pub(crate) fn finish(mut self, log: &LogPositions) -> Result<(State, Identity, StateWriter), StateError> {
+        self.store.list_all_ids()?;
         self.settings.configured_types.check(&self.store.all_types()?)?;
         let next_number = self.store.next_number()?;
         let began_empty = next_number == 1 && self.positions == StatePositions::default();

@@ -48,6 +48,7 @@ const SCHEMA: &str = "
         ids TEXT NOT NULL, ids_listed INTEGER NOT NULL, ids_total INTEGER NOT NULL, created_at_us INTEGER NOT NULL,
         version INTEGER NOT NULL, is_identified INTEGER NOT NULL, is_gone INTEGER NOT NULL,
         set_keys INTEGER NOT NULL, initial INTEGER NOT NULL, properties TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS unlisted (number INTEGER PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS groups (
         key BLOB PRIMARY KEY, slot INTEGER NOT NULL, type TEXT NOT NULL, group_key TEXT NOT NULL,
         created_at_us INTEGER NOT NULL, version INTEGER NOT NULL, properties TEXT NOT NULL
@@ -143,6 +144,15 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.map_err(StateError::sqlite("begin a change of the state"))?;
         Ok(Writing { transaction, touched: RefCell::default(), has_own_numbers: false })
+    }
+
+    /// No more rows will come that were not in the file.
+    pub(crate) fn list_all_ids(&mut self) -> Result<(), StateError> {
+        let writing = self.begin()?;
+        if writing.list_all_ids()? {
+            writing.commit()?;
+        }
+        Ok(())
     }
 
     /// `pages_bytes` is the memory for pages, of all its connections.
@@ -347,8 +357,19 @@ impl Writing<'_> {
             .map_err(&failed)?;
         let numbers = statement.query_map([LISTED_IDS_MAX, KEPT_IDS_MAX], |row| row.get(0)).map_err(&failed)?;
         let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().map_err(failed)?;
-        self.touched.borrow_mut().unlisted.extend(numbers);
-        Ok(())
+        numbers.into_iter().try_for_each(|number| self.list_ids(number))
+    }
+
+    /// Lists the ids of all persons whose rows could not, now that no more rows will come: whether there were
+    /// any. Doing so row by row would take the square of the rows.
+    fn list_all_ids(&self) -> Result<bool, StateError> {
+        let failed = StateError::sqlite("look for long lists of ids");
+        let mut statement = self.transaction.prepare("SELECT number FROM unlisted").map_err(failed)?;
+        let numbers = statement.query_map([], |row| row.get(0)).map_err(failed)?;
+        let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().map_err(failed)?;
+        numbers.iter().try_for_each(|number| self.list_ids(*number))?;
+        self.execute("DELETE FROM unlisted", [])?;
+        Ok(!numbers.is_empty())
     }
 
     /// Durable when this returns.
@@ -356,7 +377,7 @@ impl Writing<'_> {
         let touched = self.touched.take();
         self.execute("UPDATE last_number SET number = max(number, ?)", [touched.last])?;
         for number in touched.unlisted {
-            self.list_ids(number)?;
+            self.execute("INSERT OR IGNORE INTO unlisted VALUES (?)", [number])?;
         }
         for number in touched.gone {
             self.execute("DELETE FROM persons WHERE number = ?", [number])?;
@@ -367,9 +388,11 @@ impl Writing<'_> {
     /// Lists the ids of a person whose row lists its oldest ones only.
     fn list_ids(&self, number: i64) -> Result<(), StateError> {
         self.execute(
-            "UPDATE persons SET ids_listed = (SELECT count(*) FROM ids WHERE person = ?1), ids = (
+            "WITH listed AS MATERIALIZED (
+                 SELECT value, key FROM json_each((SELECT ids FROM persons WHERE number = ?1)))
+             UPDATE persons SET ids_listed = (SELECT count(*) FROM ids WHERE person = ?1), ids = (
                  SELECT json_group_array(id) FROM (
-                     SELECT ids.id FROM ids LEFT JOIN json_each(persons.ids) AS listed ON listed.value = ids.id
+                     SELECT ids.id FROM ids LEFT JOIN listed ON listed.value = ids.id
                      WHERE ids.person = ?1 ORDER BY listed.key IS NULL, listed.key, ids.version, ids.id))
              WHERE number = ?1",
             [number],

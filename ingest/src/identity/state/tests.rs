@@ -344,6 +344,48 @@ fn listed_projects_are_compared_with_their_slots() {
     }
 }
 
+/// Rows of a person list its oldest ids only; a process that ends before the others are looked up leaves a note.
+#[test]
+fn ids_that_rows_do_not_list_are_listed_once_all_rows_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 1 << 20);
+    for from in (0..1_500).step_by(100) {
+        let alias = |number: usize| event("$create_alias", "hub", &format!(r#"{{"alias":"alias-{number}"}}"#));
+        bench.send(&(from..from + 100).map(alias).collect::<Vec<_>>().join(","));
+    }
+    let part = |table| {
+        let batches = bench.batches(table);
+        let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+        Part { table, slot: Slot::Main, first_position: 1, batch }
+    };
+    let parts = [part(Table::PersonOverrides), part(Table::Persons)];
+    let path = folder.path().join("other.sqlite");
+    Opening::open(StateSettings::new(path.clone())).unwrap().redo(&parts).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    store.list_all_ids().unwrap();
+    let hub = store.reader(1 << 20).unwrap().person(key("t", "alias-7").into()).unwrap().unwrap();
+    let ids: Vec<String> = hub.ids.iter().collect();
+    assert_eq!(
+        (ids.len(), &*ids[0], &*ids[1], &*ids[1_000], hub.ids.total()),
+        (1_501, "hub", "alias-0", "alias-999", 1_501)
+    );
+}
+
+#[test]
+fn a_damaged_file_says_what_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = open(folder.path(), 1 << 20);
+    story().iter().for_each(|events| bench.send(events));
+    bench.close();
+    let path = folder.path().join("state.sqlite");
+    let whole = std::fs::read(&path).unwrap();
+    for bytes in [&b"this is no database, and long enough to have been one"[..], &whole[..8 << 10]] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Opening::open(StateSettings::new(path.clone())).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("hogflare state rebuild"), "{error}");
+    }
+}
+
 #[test]
 fn files_of_other_releases_are_refused() {
     for (format, expected) in [(1, "hogflare state rebuild"), (99, "written by a later release")] {
