@@ -17,7 +17,7 @@ use hogflare_ingest::protocol::remote_config::RemoteConfig;
 use crate::catalog::CatalogConfig;
 use crate::cli::{self, BrowserArgs, ServeArgs, Switch};
 use crate::flags::{self, SharedFlags};
-use crate::projects;
+use crate::projects::{self, TypeNames};
 use crate::tokens::{self, NamedToken};
 use crate::watched::{self, Watched};
 
@@ -62,8 +62,7 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn new(args: ServeArgs) -> Result<Config> {
-        let group_types =
-            [args.group_type_0, args.group_type_1, args.group_type_2, args.group_type_3, args.group_type_4];
+        let group_types = group_types(&args)?;
         let trusted_proxies = addresses(&args.trusted_proxies)?;
         let is_served = !trusted_proxies.is_empty() || args.trust_cloudflare || args.listen_sdk.is_some();
         if args.open_reads && is_served {
@@ -178,6 +177,19 @@ impl Config {
     pub(crate) fn stall(&self, step: &str) -> Duration {
         self.stalls.iter().find(|(name, _)| name == step).map_or(Duration::ZERO, |(_, wait)| *wait)
     }
+}
+
+/// Names of group types by column; an empty one is none.
+fn group_types(args: &ServeArgs) -> Result<TypeNames> {
+    let sent = [&args.group_type_0, &args.group_type_1, &args.group_type_2, &args.group_type_3, &args.group_type_4];
+    let names = sent.map(|name| name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+    for (slot, name) in names.iter().enumerate() {
+        if let Some(before) = names[..slot].iter().position(|other| name.is_some() && other == name) {
+            let name = name.as_deref().unwrap_or_default();
+            bail!("POSTHOG_GROUP_TYPE_{before} and POSTHOG_GROUP_TYPE_{slot} are both {name:?}: a type has one column");
+        }
+    }
+    Ok(names)
 }
 
 fn remote_config(args: &BrowserArgs) -> RemoteConfig {

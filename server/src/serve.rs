@@ -11,8 +11,9 @@ use hogflare_catalog::embedded::{EmbeddedCatalog, WarehouseFiles};
 use hogflare_catalog::rest::RestCatalog;
 use hogflare_catalog::stall::Stalls;
 use hogflare_catalog::table_catalog::TableCatalog;
+use hogflare_catalog::watermark::read_watermark;
 use hogflare_catalog::{
-    Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, OwnedRoot, SystemClock, Table, Views,
+    Clock, DataFolder, Lake, LakeSettings, MetadataCache, Objects, OwnedRoot, Slot, SystemClock, Table, Views,
 };
 use hogflare_ingest::cookieless::Salts;
 use hogflare_ingest::disk::RealDisk;
@@ -330,6 +331,10 @@ async fn warn_of_others(lake: Arc<Lake>, mut stop: watch::Receiver<bool>) {
     let Some(id) = head.metadata.current_snapshot_id() else { return };
     let snapshots = head.snapshots();
     let rows = snapshots.iter().find(|one| one.id == id).and_then(|one| one.count("total-records")).unwrap_or(0);
+    // What was committed meanwhile is of this folder: its positions count from 1.
+    let own = read_watermark(&head.metadata, lake.views().writer(), Slot::Main);
+    let own = own.ok().flatten().map_or(0, |watermark| watermark.position);
+    let rows = rows.saturating_sub(own);
     if rows > 0 {
         tracing::error!(
             rows,

@@ -19,10 +19,14 @@ const TABLES: [Table; 3] = [Table::Persons, Table::PersonOverrides, Table::Group
 pub(crate) fn rebuild(args: crate::cli::ServeArgs) -> Result<()> {
     let config = Config::new(args)?;
     telemetry::start_logs(&config)?;
-    // Opening would make one.
+    // Opening makes one, for tables that outlived their folder. Those of the embedded catalog do not.
     let identity = config.data_dir.join("hogflare.json");
     let is_there = identity.try_exists().with_context(|| format!("cannot look for {}", identity.display()))?;
-    ensure!(is_there, "there is no data folder at {}: say which one with --data-dir", config.data_dir.display());
+    ensure!(
+        is_there || config.catalog.remote().is_some(),
+        "there is no data folder at {}: say which one with --data-dir",
+        config.data_dir.display()
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(serve::QUERY_STACK_BYTES)

@@ -1,6 +1,7 @@
 //! A person and a group as the state knows them.
 
 use hogflare_catalog::tables::LISTED_IDS_MAX;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::ids::DistinctIds;
@@ -33,9 +34,14 @@ impl Person {
         self.properties.as_json()
     }
 
+    /// The same as values.
+    pub fn values(&self) -> Map<String, Value> {
+        self.properties.values()
+    }
+
     /// Everything, for people.
-    pub fn describe(&self) -> serde_json::Value {
-        let properties: serde_json::Value = serde_json::from_str(self.properties()).unwrap_or_default();
+    pub fn describe(&self) -> Value {
+        let properties = self.values();
         let ids: Vec<String> = self.ids.iter().take(LISTED_IDS_MAX).collect();
         serde_json::json!({
             "id": self.id.to_string(),
@@ -76,6 +82,11 @@ impl Group {
     /// All properties, a JSON object.
     pub fn properties(&self) -> &str {
         self.properties.as_json()
+    }
+
+    /// The same as values.
+    pub fn values(&self) -> Map<String, Value> {
+        self.properties.values()
     }
 
     pub(crate) fn bytes(&self) -> usize {

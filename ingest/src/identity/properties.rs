@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde_json::{Map, Number, Value};
+
 use super::automatic::{Automatic, is_volatile};
 use crate::protocol::json::{self, Json};
 
@@ -66,6 +68,11 @@ impl Properties {
     /// A JSON object with all of them.
     pub(crate) fn as_json(&self) -> &str {
         &self.text
+    }
+
+    /// As values, key by key: what none can hold, such as a number beyond all limits, is the text that was sent.
+    pub(crate) fn values(&self) -> Map<String, Value> {
+        members(Some(&self.text)).map(|(key, raw)| (key.into_owned(), value_of(raw))).collect()
     }
 
     /// The objects of `$set` and of `$set_once`.
@@ -267,6 +274,15 @@ fn members(object: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
         let key = if member.key_escaped { json::unescape(raw) } else { Cow::Borrowed(raw) };
         (key, Json::at(text, member.value).raw())
     })
+}
+
+fn value_of(raw: &str) -> Value {
+    // serde_json is off by one in the last place at times.
+    let is_float =
+        raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && raw.contains(['.', 'e', 'E']);
+    let exact = || Number::from_f64(raw.parse().ok()?).map(Value::Number);
+    let parsed = if is_float { exact() } else { serde_json::from_str(raw).ok() };
+    parsed.unwrap_or_else(|| Value::String(raw.to_owned()))
 }
 
 /// Names in a JSON array; an object's keys are names too.

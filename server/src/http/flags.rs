@@ -11,10 +11,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hogflare_catalog::{Clock, SystemClock};
-use hogflare_ingest::State as Persons;
 use hogflare_ingest::flags::{self, Answers, FlagSet, FlagsRequest, FlagsShape, Question, Runtime, Selection};
 use hogflare_ingest::identity::StateError;
 use hogflare_ingest::protocol::{self, Code, Endpoint, Refusal, RequestFacts};
+use hogflare_ingest::{ProjectToken, State as Persons};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -72,7 +72,9 @@ async fn answer(services: &Services, route: Route, request: Request<Body>) -> Re
     let text_bytes = body::stated_inflated_bytes(&bytes).min(text_bytes_max).max(bytes.len());
     permit.grow_to(text_bytes).map_err(|overloaded| sdk::overload_refusal(&overloaded))?;
     let mut asked = sdk::off_the_loop(text_bytes, || parse(&facts, bytes, text_bytes_max))?;
-    let token = admitted(services, &facts, asked.token.take())?;
+    // Somebody looks whether the route is there.
+    let is_look = facts.method == protocol::Method::Get && asked.distinct_id.is_none();
+    let token = admitted(services, &facts, asked.token.take(), is_look)?;
     let version = facts.query("v");
     let with_config = route == Route::Decide
         || facts.query("config") == Some("true")
@@ -84,9 +86,7 @@ async fn answer(services: &Services, route: Route, request: Request<Body>) -> Re
     };
     let now_us = SystemClock.now_us();
     let answers = match facts.method {
-        // Somebody looks whether the route is there.
-        protocol::Method::Get if asked.distinct_id.is_none() => Answers::none(),
-        _ if asked.flags_disabled => Answers::none(),
+        _ if is_look || asked.flags_disabled => Answers::none(),
         _ => evaluated(services, &token, asked, runtime_of(&parts.headers), now_us).await?,
     };
     Ok(flags::body(shape, &answers, &Uuid::new_v4().to_string(), now_us / 1_000, config))
@@ -97,14 +97,27 @@ fn parse(facts: &RequestFacts, body: Bytes, text_bytes_max: usize) -> Result<Fla
     FlagsRequest::parse(&text).map_err(|error| Refusal::new(Code::InvalidJson, error.to_string()))
 }
 
-/// The token of the body, header, query or setting, if its project is one of ours.
-fn admitted(services: &Services, facts: &RequestFacts, of_body: Option<String>) -> Result<String, Refusal> {
+/// The token of the body, header, query or setting, if its project is one of ours. A look needs none.
+fn admitted(
+    services: &Services,
+    facts: &RequestFacts,
+    of_body: Option<String>,
+    is_look: bool,
+) -> Result<String, Refusal> {
     let sent = of_body.or_else(|| facts.headers.api_key.clone());
     let of_query = || facts.query("token").or_else(|| facts.query("api_key")).map(str::to_owned);
     let token = sent.or_else(of_query).or_else(|| services.edge.api_key.clone()).unwrap_or_default();
     let token = token.trim().to_owned();
-    services.edge.normalize.projects.load().admit(&token, facts.headers.origin.as_deref())?;
-    Ok(token)
+    let projects = services.edge.normalize.projects.load();
+    if token.is_empty() {
+        let missing = || Refusal::new(Code::MissingToken, "API key is not provided");
+        return (is_look && projects.is_open()).then_some(token).ok_or_else(missing);
+    }
+    projects.admit(&token, facts.headers.origin.as_deref())?;
+    match ProjectToken::parse(&token) {
+        Ok(_) => Ok(token),
+        Err(reason) => Err(Refusal::new(Code::InvalidToken, format!("the API key is not valid: {reason}"))),
+    }
 }
 
 /// Browsers say where a page is from; libraries name themselves.
@@ -197,22 +210,21 @@ impl Known {
         if (!needs.person_keys.is_empty() || needs.continuity)
             && let Some(person) = state.person_or_read(token, distinct_id).await?
         {
-            overlay(&mut self.person, person.properties());
+            overlay(&mut self.person, person.values());
             self.continuity_id = Some(person.first_distinct_id());
         }
         let of_interest = |name: &String| needs.group_keys.get(name.as_str()).is_some_and(|keys| !keys.is_empty());
         for (name, key) in asked.groups.iter().filter(|(name, _)| of_interest(name)) {
             if let Some(group) = state.group_or_read(token, name, key).await? {
-                overlay(self.groups.entry(name.clone()).or_default(), group.properties());
+                overlay(self.groups.entry(name.clone()).or_default(), group.values());
             }
         }
         Ok(())
     }
 }
 
-/// Adds what is stored, a JSON object, where nothing was sent.
-fn overlay(sent: &mut Map<String, Value>, stored: &str) {
-    let Ok(stored) = serde_json::from_str::<Map<String, Value>>(stored) else { return };
+/// Adds what is stored where nothing was sent.
+fn overlay(sent: &mut Map<String, Value>, stored: Map<String, Value>) {
     for (key, value) in stored {
         sent.entry(key).or_insert(value);
     }

@@ -155,7 +155,7 @@ fn questions_that_cannot_be_answered_are_refused() {
             ("no id", post(&server, path, &json!({"token": PROJECT})), 400, "missing_distinct_id"),
             ("null", post(&server, path, &json!({"token": PROJECT, "distinct_id": null})), 400, "missing_distinct_id"),
             ("other", post(&server, path, &json!({"token": "phc_other", "distinct_id": "d"})), 401, "unknown_token"),
-            ("none", post(&server, path, &json!({"distinct_id": "d"})), 401, "unknown_token"),
+            ("none", post(&server, path, &json!({"distinct_id": "d"})), 401, "missing_token"),
             ("no JSON", server.post(path, &[JSON], b"{"), 400, "invalid_json"),
             ("a list", server.post(path, &[JSON], b"[]"), 400, "invalid_json"),
             ("large", server.post(path, &[JSON], large.as_bytes()), 413, "body_too_large"),
@@ -172,6 +172,14 @@ fn questions_that_cannot_be_answered_are_refused() {
     for method in ["PUT", "DELETE"] {
         let answer = http::send(method, &format!("{}/flags", server.url()), &[], None).unwrap();
         assert_eq!(answer.status, 405, "{method}");
+    }
+    // Where every project may ask, its token must be one all the same.
+    let open = options(&file().to_string()).start();
+    let long = "x".repeat(65);
+    for (token, code) in [("", "missing_token"), ("phx_personal", "invalid_token"), (&long, "invalid_token")] {
+        let answer = post(&open, "/flags?v=2", &json!({"token": token, "distinct_id": "d"}));
+        answer.assert_sdk_error(401);
+        assert_eq!(answer.json()["code"], code, "{token}");
     }
 }
 

@@ -95,7 +95,7 @@ impl Record {
         }
         self.assert_groups();
         assert_numbers(server);
-        assert_views(server, &now);
+        assert_views(server, &self.persons, &now);
     }
 
     fn source(&self, row: &Row) -> &Row {
@@ -231,15 +231,16 @@ fn assert_numbers(server: &Server) {
     assert_eq!(server.sql(of_persons).one(), &json!(true), "a person has two numbers");
 }
 
-fn assert_views(server: &Server, now: &Now) {
+fn assert_views(server: &Server, persons: &[Row], now: &Now) {
     let ids = |sql: &str| -> HashSet<String> {
         let rows = server.sql(sql);
         let found: HashSet<String> = rows.rows.iter().map(|row| json!(row).to_string()).collect();
         assert_eq!(found.len(), rows.rows.len(), "{sql}: a row twice");
         found
     };
-    let expected: HashSet<String> = now.persons.keys().map(|person| json!([person]).to_string()).collect();
-    assert_eq!(ids(&format!("select person_id from person_profiles where project = '{PROJECT}'")), expected);
+    let newest = now.persons.iter().map(|(person, newest)| json!([person, persons[*newest]["version"]]).to_string());
+    let profiles = format!("select person_id, version from person_profiles where project = '{PROJECT}'");
+    assert_eq!(ids(&profiles), newest.collect());
     let links = now.links.iter().map(|(id, (person, _))| json!([id, person]).to_string());
     assert_eq!(
         ids(&format!("select distinct_id, person_id from identity_links where project = '{PROJECT}'")),

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::record::Record;
 use super::traffic::mixed;
 use super::{event, objects, send, send_batch, table};
+use crate::backends::Place;
 use crate::harness::http::Answer;
 use crate::harness::load::{Load, Shape};
-use crate::harness::{Options, PROJECT, Server, wait_for};
+use crate::harness::{Options, PROJECT, Server, skipped, wait_for};
 use crate::kill::LOAD;
 
 const DEBUG_TOKEN: &str = "debug-token-of-the-tests";
@@ -135,6 +136,32 @@ fn a_state_is_made_anew_only_while_nobody_uses_it() {
     let absent = server.hogflare(&["state", "rebuild", "--data-dir", &elsewhere.display().to_string()]);
     assert!(!absent.status.success() && text(&absent).contains("no data folder"), "{}", text(&absent));
     assert!(!elsewhere.exists(), "it made a folder");
+}
+
+/// After the loss of a whole folder, its persons are those of the tables.
+#[test]
+fn a_new_folder_goes_on_with_the_persons_of_a_remote_catalog() {
+    if skipped("clients") {
+        return;
+    }
+    let place = Place::seaweed("rebuilt");
+    let options = || (place.options)(options().interval("300ms"));
+    let mut server = options().start();
+    // Committed before the server has had a look at what others wrote.
+    fill(&server);
+    let before = everyone(&server);
+    assert!(!server.log().contains("knows nobody"), "{}", server.log());
+    server.stop();
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    let rebuilt = server.hogflare(&["state", "rebuild", "--data-dir", &data]);
+    assert!(rebuilt.status.success(), "{}", text(&rebuilt));
+    let heir = options().start_in(folder);
+    assert_eq!(everyone(&heir), before);
+    // One that did not do so is told.
+    let stranger = options().start();
+    wait_for("the warning", || stranger.log().contains("knows nobody").then_some(()));
 }
 
 fn lose_state(server: &Server) {

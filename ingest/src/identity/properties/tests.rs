@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 
 fn after(before: &str, wanted: &Wanted<'_>) -> Option<String> {
@@ -90,6 +92,24 @@ fn what_set_and_set_once_gave_is_told_apart() {
     assert_eq!(second.parts(), (r#"{"b":3,"c":4}"#.to_owned(), r#"{"a":1}"#.to_owned()));
     let (set, once) = second.parts();
     assert_eq!(Properties::of(&set, &once), second);
+}
+
+#[test]
+fn one_odd_value_hides_no_other() {
+    let text = r#"{"huge":1e400,"list":[1e400],"float":0.11817899358401263,"one":1.0,"plan":"pro","n":7,"é":null}"#;
+    let values = Properties::of(text, "{}").values();
+    let expected = [
+        ("huge", json!("1e400")),
+        ("list", json!("[1e400]")),
+        ("one", json!(1.0)),
+        ("plan", json!("pro")),
+        ("n", json!(7)),
+        ("é", json!(null)),
+    ];
+    for (key, value) in expected {
+        assert_eq!(values.get(key), Some(&value), "{key}");
+    }
+    assert_eq!(values["float"].to_string(), "0.11817899358401263");
 }
 
 #[test]
