@@ -41,6 +41,9 @@ pub(super) fn identity(
     if !found.groups.is_empty() || found.group_update.is_some() {
         found.configured_types = Some(Arc::clone(types));
     }
+    if draft.name() == "$groupidentify" && reader.is_malformed(Special::GroupSet) {
+        found.malformed = Some(Special::GroupSet.name());
+    }
     found.act = act_of(draft.name());
     if !wants_profile || found.act == ActKind::Bystander || draft.name() == "$exception" {
         return Ok(found);
@@ -48,8 +51,8 @@ pub(super) fn identity(
     if let ActKind::Merge(operation) = found.act {
         match reader.other(operation) {
             Some(other) => {
-                found.other_key = identity::key(token.as_str(), other.as_str());
-                found.other = texts.push(other.as_str());
+                found.other_key = identity::key(token.as_str(), &other);
+                found.other = texts.push(&other);
             }
             None => found.act = ActKind::Update(operation),
         }
@@ -90,9 +93,11 @@ impl<'r> Reader<'r, '_> {
         value.filter(|value| !value.is_null())
     }
 
-    fn other(&self, operation: Operation) -> Option<DistinctId> {
+    /// The other id of a merge; a blank one is empty, and names nobody.
+    fn other(&self, operation: Operation) -> Option<String> {
         let special = if operation == Operation::Identify { Special::AnonDistinctId } else { Special::Alias };
-        DistinctId::parse(&self.value(special)?.stringified()?)
+        let other = DistinctId::parse(&self.value(special)?.stringified()?);
+        Some(other.map_or(String::new(), |other| other.as_str().to_owned()))
     }
 
     /// Whether something else than an object stands where one must be. Beside the properties such a value

@@ -53,6 +53,12 @@ fn merges_are_refused_with_a_reason() {
             warnings: vec![("merge_refused_illegal_id", "\"null\"", 1), ("merge_refused_illegal_id", "\"Guest\"", 2)],
         },
         Case {
+            what: "a blank id names nobody",
+            events: vec![identify("ada", " "), alias("ada", "")],
+            persons: json!([["ada", ["ada"], false, {}]]),
+            warnings: vec![("merge_refused_illegal_id", "\"\"", 0), ("merge_refused_illegal_id", "\"\"", 1)],
+        },
+        Case {
             what: "$merge_dangerously does not merge by such an id either",
             events: vec![event("$merge_dangerously", "ada", json!({"alias": "undefined"}))],
             persons: json!([["ada", ["ada"], false, {}]]),
@@ -117,6 +123,16 @@ fn operations_that_are_not_objects_are_told() {
             });
         }
     }
+    cases.push(Case {
+        what: "of a group",
+        events: vec![event(
+            "$groupidentify",
+            "ada",
+            json!({"$group_type": "company", "$group_key": "acme", "$group_set": [1]}),
+        )],
+        persons: json!([]),
+        warnings: vec![("invalid_person_operation", "$group_set", 0)],
+    });
     let mut both = top("$set", json!({"a": 1}));
     both[0]["properties"]["$set"] = json!([1]);
     cases.push(Case {
