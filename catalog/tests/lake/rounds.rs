@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hogflare_catalog::table_catalog::{CatalogError, CommitReply, LoadedTable, TableCatalog};
-use hogflare_catalog::{LakeSettings, Slot, Table};
+use hogflare_catalog::{Clock, LakeSettings, Slot, SystemClock, Table};
 use iceberg::{NamespaceIdent, TableIdent, TableUpdate};
 use iceberg_catalog_rest::{CommitTableRequest, CreateTableRequest};
 
-use crate::harness::{Opened, open_with};
+use crate::harness::{Opened, open, open_with};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
@@ -151,14 +152,48 @@ async fn events_wait_for_rows_that_they_refer_to() {
     assert_eq!(single.load(Ordering::SeqCst), 0);
 }
 
+/// A pause of persons is one of events, whether tables are committed together or each by itself.
+#[tokio::test]
+async fn events_wait_while_what_they_refer_to_is_paused() {
+    for in_rounds in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut opened = open(folder.path(), 1);
+        opened.append_with_person(3, 1);
+        opened.lake.seal_all().unwrap();
+        let (pauses, now_us) = (Arc::clone(opened.lake.pauses()), SystemClock.now_us());
+        pauses.pause(Table::Persons, now_us, Duration::from_secs(3_600));
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let waits_then_goes = async {
+            while Table::ALL.iter().any(|table| opened.views.current().head(*table).is_none()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            // Some ticks.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let waiting = opened.views.current().tail(Table::Events, Slot::Main).rows();
+            assert_eq!(waiting, 3, "in rounds: {in_rounds}");
+            pauses.resume(Table::Persons, now_us);
+            while !opened.lake.is_settled() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            stop.send(true).unwrap();
+        };
+        if in_rounds {
+            tokio::join!(Arc::clone(&opened.lake).run_round_committer(stopped), waits_then_goes);
+        } else {
+            let each = Table::ALL.map(|table| Arc::clone(&opened.lake).run_committer(table, stopped.clone()));
+            tokio::join!(futures::future::join_all(each), waits_then_goes);
+        }
+    }
+}
+
 async fn run_until_settled(opened: &Opened) {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let settled = async {
         while !opened.lake.is_settled() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         // Some ticks with nothing to commit.
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         stop.send(true).unwrap();
     };
     tokio::join!(Arc::clone(&opened.lake).run_round_committer(stopped), settled);
