@@ -122,7 +122,7 @@ async fn serve(
     if let Some(file) = config.projects_file.clone() {
         let shared = config.normalize.projects.clone();
         let replace = move |projects| shared.replace(projects);
-        let (state, others) = (parts.ingest.state().cloned(), config.normalize.group_types.clone());
+        let (state, others) = (parts.ingest.state().cloned(), Arc::clone(&config.normalize.group_types));
         let parse = move |text: &str| projects::parse_for(text, state.as_ref(), &others);
         persist.spawn("projects", file.watch(parse, replace, persist.stopped()));
     }
