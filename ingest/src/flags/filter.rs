@@ -57,10 +57,27 @@ pub(super) fn read(
             };
             property(&object, dialect, subject, Some(group), names)
         }
+        // What PostHog's export may have, and nothing here knows of anybody.
+        Some(unknown @ ("person_metadata" | "event")) => fails(&object, unknown, subject),
         Some(other) => Err(place
             .field("type")
             .refuse(format!("{other:?} is not supported; there are person, group, cohort, flag"))),
     }
+}
+
+/// A condition that is never met, and the flag with it.
+fn fails(object: &Object<'_, '_>, kind: &str, subject: &Subject) -> Result<Filter, FlagsError> {
+    object
+        .place
+        .field("type")
+        .warn(format_args!("{kind:?} is not known here: the condition fails, and the flag with it"));
+    let key = object.text("key")?.unwrap_or_default();
+    Ok(Filter {
+        document: object.map.clone(),
+        sdks_agree: false,
+        sdks_decide: false,
+        kind: FilterKind::Property { subject: subject.clone(), key: key.into(), matcher: Matcher::unusable() },
+    })
 }
 
 /// `group_type_index`, or `group_type` as the seed has it.

@@ -113,6 +113,10 @@ impl Matcher {
         Ok(Matcher { test, negated: operator.is_negated(), refuses_null: matches!(operator, Operator::AnyText(_)) })
     }
 
+    pub(super) fn unusable() -> Matcher {
+        Matcher { test: Test::Unusable, negated: false, refuses_null: false }
+    }
+
     pub(super) fn is_unusable(&self) -> bool {
         matches!(self.test, Test::Unusable)
     }

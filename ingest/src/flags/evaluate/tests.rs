@@ -144,6 +144,11 @@ fn a_flag_fails_only_if_no_other_set_decides() {
         (json!([{ "properties": [unusable(), pro()] }]), json!({ "age": 5 }), "false no_condition_match 0"),
         (json!([{ "properties": [unusable()] }, {}]), json!({ "age": 5 }), "true condition_match 1"),
         (
+            json!([{ "properties": [{ "key": "created_at", "type": "person_metadata", "operator": "is_set" }] }]),
+            json!({}),
+            "false no_condition_match 0",
+        ),
+        (
             json!([{ "properties": [unusable()] }, { "properties": [pro()] }]),
             json!({ "age": 5 }),
             "false evaluation_error failed",

@@ -234,6 +234,11 @@ fn what_looks_like_a_mistake_is_warned_about() {
             ", flag \"beta\", filters.groups[0].properties[0].value: \"x\" is of no use to gt: the condition fails, and the flag with it",
         ),
         (
+            filters(json!({ "groups": [{ "properties": [
+                { "key": "created_at", "type": "person_metadata", "operator": "is_date_before", "value": "-7d" }] }] })),
+            ", flag \"beta\", filters.groups[0].properties[0].type: \"person_metadata\" is not known here: the condition fails, and the flag with it",
+        ),
+        (
             filters(json!({ "holdout": { "id": 1 } })),
             ", flag \"beta\", filters.holdout: is incomplete and excludes nobody: it needs id and exclusion_percentage",
         ),
