@@ -28,7 +28,7 @@ struct Memory {
     next_number: i64,
 }
 
-/// What a read returned that nobody can have outrun.
+/// For what is read under the lock: nothing newer can have come and gone meanwhile.
 const CURRENT: u64 = u64::MAX;
 
 /// Something read from the state file.
