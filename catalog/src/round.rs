@@ -114,12 +114,15 @@ impl Lake {
             }
             match self.prepare_for_round(&due).await {
                 Ok(Some(pending)) => {
-                    // More than one commit takes: events wait for the rest.
+                    // One commit does not take them all: events wait for the rest.
                     is_led |= due.table.leads_events() && pending.through < due.last;
                     prepared.push(pending);
                 }
                 Ok(None) => {}
-                Err(error) => failed.push((due.table, error)),
+                Err(error) => {
+                    is_led |= due.table.leads_events();
+                    failed.push((due.table, error));
+                }
             }
         }
         for (pending, error) in self.post_round(prepared).await {
@@ -147,15 +150,21 @@ impl Lake {
         let started = Instant::now();
         let answered = self.post_together(&prepared).await;
         let mut failed = Vec::new();
+        let mut is_led = false;
         for (index, pending) in prepared.into_iter().enumerate() {
             let loaded = answered.as_ref().and_then(|answered| answered.get(index)).cloned();
             let ended = match loaded {
                 Some(loaded) => self.conclude_loaded(&pending, loaded, started).await,
+                // It stays pending, and is posted in a later round.
+                None if is_led && pending.table == Table::Events => continue,
                 None => self.post(pending.clone(), true).await,
             };
             match ended {
                 Ok(()) => self.set_trouble(pending.table, None),
-                Err(error) => failed.push((pending, error)),
+                Err(error) => {
+                    is_led |= pending.table.leads_events();
+                    failed.push((pending, error));
+                }
             }
         }
         failed

@@ -117,6 +117,9 @@ impl Lake {
         sealed.map_err(|error| Error::Corrupt(error.to_string()))??;
         let view = self.views.current();
         for (slot, table) in slots_and_tables() {
+            if table == Table::Events && !self.leaders(&self.views.current()).is_empty() {
+                continue;
+            }
             if let Err(error) = self.commit_sealed(slot, table, view.tail(table, slot).sealed_through()).await {
                 self.set_trouble(table, Some(error.to_string()));
             }

@@ -31,6 +31,8 @@ struct Observed {
     first: Answer,
     together: Arc<Mutex<Vec<Transaction>>>,
     single: Arc<AtomicUsize>,
+    /// A table whose own commits are refused.
+    refused: Option<&'static str>,
 }
 
 fn through(table: &TableIdent, request: &CommitTableRequest) -> (String, u64) {
@@ -57,6 +59,9 @@ impl TableCatalog for Observed {
 
     async fn commit(&self, table: &TableIdent, request: CommitTableRequest) -> CommitReply {
         self.single.fetch_add(1, Ordering::SeqCst);
+        if self.refused == Some(table.name()) {
+            return CommitReply::Rejected("not today".to_owned());
+        }
         self.inner.commit(table, request).await
     }
 
@@ -112,7 +117,7 @@ async fn tables_that_are_due_are_committed_together() {
         let (together, single) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
         let counts = (Arc::clone(&together), Arc::clone(&single));
         let mut opened = open_with(folder.path(), 1, LakeSettings::default(), |inner| {
-            Arc::new(Observed { inner, first, together: counts.0, single: counts.1 })
+            Arc::new(Observed { inner, first, together: counts.0, single: counts.1, refused: None })
         });
         let mut expected = 0;
         for round in 1..=3 {
@@ -138,7 +143,7 @@ async fn events_wait_for_rows_that_they_refer_to() {
     let (together, single) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
     let counts = (Arc::clone(&together), Arc::clone(&single));
     let mut opened = open_with(folder.path(), 1, LakeSettings::default(), |inner| {
-        Arc::new(Observed { inner, first: Answer::Given, together: counts.0, single: counts.1 })
+        Arc::new(Observed { inner, first: Answer::Given, together: counts.0, single: counts.1, refused: None })
     });
     // Of persons 80 files, of events 40; a commit takes 64.
     for _ in 0..40 {
@@ -150,6 +155,33 @@ async fn events_wait_for_rows_that_they_refer_to() {
     let expected = [vec![through(Table::Persons, 64)], vec![through(Table::Persons, 80), through(Table::Events, 40)]];
     assert_eq!(*together.lock().unwrap(), expected);
     assert_eq!(single.load(Ordering::SeqCst), 0);
+}
+
+/// A transaction that fails is followed by commits of single tables; events do not overtake persons there, nor when
+/// the server ends.
+#[tokio::test]
+async fn events_wait_for_rows_that_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (together, single) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
+    let counts = (Arc::clone(&together), Arc::clone(&single));
+    let mut opened = open_with(folder.path(), 1, LakeSettings::default(), |inner| {
+        let refused = Some("hogflare_persons");
+        Arc::new(Observed { inner, first: Answer::NeverArrived, together: counts.0, single: counts.1, refused })
+    });
+    opened.append_with_person(3, 1);
+    opened.lake.seal_all().unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let refusal = async {
+        while opened.lake.trouble(Table::Persons).is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // Some ticks.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stop.send(true).unwrap();
+    };
+    tokio::join!(Arc::clone(&opened.lake).run_round_committer(stopped), refusal);
+    opened.lake.finish().await.unwrap();
+    assert_eq!((together.lock().unwrap().len(), waiting(&opened)[0]), (1, 3));
 }
 
 /// A pause of persons is one of events, whether tables are committed together or each by itself.
