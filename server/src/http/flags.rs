@@ -211,7 +211,7 @@ impl Known {
             && let Some(person) = state.person_or_read(token, distinct_id).await?
         {
             overlay(&mut self.person, person.values());
-            self.continuity_id = Some(person.first_distinct_id());
+            self.continuity_id = needs.continuity.then(|| person.first_distinct_id());
         }
         let of_interest = |name: &String| needs.group_keys.get(name.as_str()).is_some_and(|keys| !keys.is_empty());
         for (name, key) in asked.groups.iter().filter(|(name, _)| of_interest(name)) {
